@@ -6,7 +6,9 @@ The state folder of the hosts is the one of --ssh-config, which .config/molecule
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +78,75 @@ def pytest_runtest_makereport(
             journal = host.run(f"journalctl --no-pager --output=short-iso --lines={JOURNAL_LINES} {units}").stdout
             report.sections.append((f"journal of {name}", journal))
     return report
+
+
+MASTER_KEY_FILE = "/etc/litellm/secrets/master_key"
+HTTP_CLIENT = """
+import json, sys, urllib.error, urllib.request
+call = json.load(sys.stdin)
+if call["key_file"]:
+    call["headers"]["Authorization"] = "Bearer " + open(call["key_file"]).read().strip()
+data = None if call["body"] is None else json.dumps(call["body"]).encode()
+request = urllib.request.Request(call["url"], data, {"Content-Type": "application/json", **call["headers"]})
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+try:
+    answer = opener.open(request, timeout=60)
+except urllib.error.HTTPError as error:
+    answer = error
+except OSError as error:
+    answer = None
+    print(json.dumps({"status": 0, "text": str(error)}))
+if answer is not None:
+    print(json.dumps({"status": answer.status, "text": answer.read().decode()}))
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status (0: no connection) and body of an HTTP answer."""
+
+    status: int
+    text: str
+
+    @property
+    def json(self) -> Any:
+        """The body, parsed."""
+        return json.loads(self.text)
+
+
+def http(
+    host: Host, url: str, *, key_file: str = "", headers: dict[str, str] | None = None, body: dict[str, Any] | None = None
+) -> Answer:
+    """Ask `url` from `host`; the key is read from a file there and is in no argument."""
+    call = {"url": url, "key_file": key_file, "headers": headers or {}, "body": body}
+    done = host.run("printf %s {} | python3 -c {}".format(*map(shlex.quote, (json.dumps(call), HTTP_CLIENT))))
+    assert done.rc == 0, done.stderr
+    return Answer(**json.loads(done.stdout))
+
+
+def address_of(host: Host) -> str:
+    """The address at which other hosts reach this one."""
+    return host.run("hostname -I").stdout.split()[0]
+
+
+def listeners(host: Host, port: int) -> set[str]:
+    """The addresses on which TCP `port` is open."""
+    table = host.run(f"ss -Hltn 'sport = :{port}'").stdout
+    return {line.split()[3].rsplit(":", 1)[0].strip("[]") for line in table.splitlines()}
+
+
+def secret(host: Host, path: str) -> str:
+    """A secret's value, from its root-only file."""
+    return host.file(path).content_string.strip()
+
+
+def show(host: Host, unit: str) -> dict[str, str]:
+    """What systemd says of a unit."""
+    return dict(line.split("=", 1) for line in host.run(f"systemctl show {unit}").stdout.splitlines() if "=" in line)
+
+
+def psql(host: Host, query: str) -> str:
+    """The answer of LiteLLM's database to a query."""
+    done = host.run("sudo -u postgres psql -XAt litellm -c {}".format(shlex.quote(query)))
+    assert done.rc == 0, done.stderr
+    return done.stdout.strip()

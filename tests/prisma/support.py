@@ -1,4 +1,13 @@
-"""What the suites of this directory share: the scratch database, psql, a client per test, a cable that can be cut."""
+"""What the suites of this directory share: the scratch database, psql, clients, a cable that can be cut.
+
+Run them on a host that has a LiteLLM release with its client made, psql, and a database of its own, which is emptied:
+
+    PRISMA_TEST_DATABASE_URL=postgresql://litellm:...@127.0.0.1/litellm_prisma_test \\
+        /opt/litellm/current/venv/bin/python -m unittest discover -s tests/prisma
+
+The role in the URL owns the database and is no superuser. Optional: PRISMA_TEST_RELEASE (default: the release of the
+python that runs), PRISMA_ENGINE_NODE (default: /opt/nodejs/current/bin/node).
+"""
 
 from __future__ import annotations
 
@@ -16,13 +25,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-RELEASE = Path(os.environ.get("PRISMA_TEST_RELEASE", Path(sys.prefix).parent))
+RELEASE = Path(os.environ.get("PRISMA_TEST_RELEASE", Path(sys.prefix).parent)).resolve()
 ENGINE = RELEASE / "prisma" / "query-engine"
 MIGRATE = RELEASE / "prisma" / "litellm_migrate.py"
 URL = os.environ.get("PRISMA_TEST_DATABASE_URL", "")
 
-# The generated client reads these when it starts an engine.
+# The generated client reads this when it starts an engine.
 os.environ["PRISMA_QUERY_ENGINE_BINARY"] = str(ENGINE)
+# LiteLLM would look for prices on the internet when a test imports it.
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
 
 def require_scratch_database() -> None:

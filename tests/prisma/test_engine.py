@@ -19,9 +19,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import prisma
-from support import ENGINE, URL, Cable, ClientCase, connected, ensure_migrated, on_loop, psql, with_parameters
-
 from prisma import errors
+from support import ENGINE, URL, Cable, ClientCase, connected, ensure_migrated, on_loop, psql, with_parameters
 
 COMMIT = "393aa359c9ad4a4bb28630fb5613f9c281cde053"
 SCHEMA = Path(prisma.__file__).parent / "schema.prisma"

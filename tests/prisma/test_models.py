@@ -6,11 +6,21 @@ import json
 import unittest
 from datetime import datetime, timedelta, timezone
 
+from prisma import Base64, Json, errors
 from support import ClientCase, on_loop, psql
 
-from prisma import Base64, Json, errors
-
 HOSTILE_TEXT = 'quote " backslash \\ newline \n tab \t bell \x07 del \x7f é 漢 🙂 {"a": 1} ${x} $1 -- \\u0041'
+
+
+class Schema(ClientCase):
+    @on_loop
+    async def test_every_column_of_every_model_can_be_read(self) -> None:
+        """The migrations and schema.prisma agree: a column that one of them lacks would fail here."""
+        models = [name for name in vars(type(self.db))["__annotations__"] if name.startswith("litellm_")]
+        self.assertGreater(len(models), 90)
+        for model in models:
+            with self.subTest(model=model):
+                await getattr(self.db, model).find_first()
 
 
 class CreateAndFind(ClientCase):
@@ -335,7 +345,7 @@ class JsonColumns(ClientCase):
     async def test_text_of_json_is_stored_as_json(self) -> None:
         # LiteLLM's jsonify_object passes json.dumps(...) instead of Json(...).
         await self.db.litellm_verificationtoken.create(data={"token": "t", "metadata": json.dumps({"a": 1})})
-        self.assertEqual(psql("SELECT jsonb_typeof(metadata) FROM \"LiteLLM_VerificationToken\""), "object")
+        self.assertEqual(psql('SELECT jsonb_typeof(metadata) FROM "LiteLLM_VerificationToken"'), "object")
         await self.db.litellm_verificationtoken.update_many(where={}, data={"metadata": json.dumps({"a": 2})})
         self.assertEqual(psql("SELECT metadata->>'a' FROM \"LiteLLM_VerificationToken\""), "2")
         await self.db.litellm_verificationtoken.upsert(
@@ -369,7 +379,7 @@ class JsonColumns(ClientCase):
         )
         self.assertEqual([event.data for event in runs[0].events], [{"n": 2}])
         await self.db.litellm_workflowevent.update_many(where={"run_id": run.run_id}, data={"data": Json("text")})
-        self.assertEqual(psql("SELECT DISTINCT data FROM \"LiteLLM_WorkflowEvent\""), '"text"')
+        self.assertEqual(psql('SELECT DISTINCT data FROM "LiteLLM_WorkflowEvent"'), '"text"')
         event = await self.db.litellm_workflowevent.create(
             data={"run_id": run.run_id, "event_type": "e", "step_name": "s", "sequence_number": 3, "data": Json([])}
         )

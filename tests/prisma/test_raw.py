@@ -6,9 +6,8 @@ import json
 import unittest
 from datetime import datetime, timezone
 
-from support import ClientCase, on_loop, psql
-
 from prisma import errors
+from support import ClientCase, on_loop, psql
 
 
 class RawQueries(ClientCase):
@@ -33,7 +32,7 @@ class RawQueries(ClientCase):
             ("ARRAY['a', 'b']::name[]", ["a", "b"]),
             ("'c'::\"char\"", "c"),
             ("'{\"a\": [1, null]}'::json", {"a": [1, None]}),
-            ("'{\"a\": {\"b\": \"1\"}}'::jsonb", {"a": {"b": "1"}}),
+            ('\'{"a": {"b": "1"}}\'::jsonb', {"a": {"b": "1"}}),
             ("'\"text\"'::jsonb", "text"),
             ("'null'::jsonb", None),
             ("'17'::jsonb", 17),

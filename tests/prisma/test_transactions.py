@@ -6,9 +6,8 @@ import asyncio
 import unittest
 from datetime import timedelta
 
-from support import URL, ClientCase, connected, on_loop, psql, with_parameters
-
 from prisma import Json, errors
+from support import URL, ClientCase, connected, on_loop, psql, with_parameters
 
 
 def count_tokens() -> int:
@@ -27,7 +26,7 @@ class Batches(ClientCase):
                 where={"token": {"in": ["a", "b"]}}, data={"spend": {"increment": 1.5}}
             )
             batch.execute_raw('UPDATE "LiteLLM_VerificationToken" SET key_name = $1 WHERE token = $2', "raw", "c")
-        rows = psql('SELECT token, spend, metadata->>\'n\', key_name FROM "LiteLLM_VerificationToken" ORDER BY token')
+        rows = psql("SELECT token, spend, metadata->>'n', key_name FROM \"LiteLLM_VerificationToken\" ORDER BY token")
         self.assertEqual(rows, "a|1.5|a|\nb|1.5|b|\nc|0|c|raw")
 
     @on_loop
@@ -43,9 +42,9 @@ class Batches(ClientCase):
         # LiteLLM reads the SQLSTATE of a batched statement from the text (db/exception_handler.py).
         with self.assertRaises(errors.PrismaError) as caught:
             async with self.db.batch_() as batch:
-                batch.execute_raw("SELECT pg_sleep(0)")
-                batch.execute_raw("DO $$ BEGIN RAISE lock_not_available; END $$")
-        self.assertIn("55P03", str(caught.exception))
+                batch.litellm_verificationtoken.create(data={"token": "a"})
+                batch.litellm_verificationtoken.create(data={"token": "b\x00"})
+        self.assertIn('PostgresError { code: "22021"', str(caught.exception))
 
     @on_loop
     async def test_a_large_batch(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections.abc import Callable
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -125,7 +126,7 @@ class LiteLLMDouble:
             return error(500, "Database not connected. Connect a database to your proxy")
         if self.database == "away":
             return error(400 if path == "/key/update" else 500, "Can't reach database server at `127.0.0.1:5432`")
-        work = {
+        work: dict[str, Callable[[dict[str, Any]], Answer]] = {
             "/key/generate": self._generate,
             "/key/update": self._update,
             "/key/delete": self._delete,

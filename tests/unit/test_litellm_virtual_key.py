@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.module_utils.common.parameters import PASS_VARS
 from ansible.module_utils.testing import patch_module_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -65,13 +66,17 @@ class Runner:
         self.base = {"url": url, "master_key_file": str(master_key_file), "key": KEY, "alias": "gateway1", "timeout": 5}
 
     def __call__(self, check: bool = False, **changes: Any) -> dict[str, Any]:
-        args = {**self.base, **changes, "_ansible_check_mode": check, "_ansible_inject_invocation": True}
+        args = {**self.base, **changes, "_ansible_check_mode": check}
+        # ansible-core 2.19 puts the parameters into every output, 2.21 on this request.
+        if "inject_invocation" in PASS_VARS:
+            args["_ansible_inject_invocation"] = True
         with patch_module_args(args), pytest.raises(SystemExit):
             litellm_virtual_key.main()
         output = self.capsys.readouterr().out
         for secret in (KEY, OTHER, MASTER, KEY[-4:], MASTER[-6:]):
             assert secret not in output.replace("********", "")
-        return json.loads(output)
+        result: dict[str, Any] = json.loads(output)
+        return result
 
 
 @pytest.fixture
@@ -82,7 +87,7 @@ def run(capsys: pytest.CaptureFixture[str], double: LiteLLMDouble, master_key_fi
 def closed_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+        return int(listener.getsockname()[1])
 
 
 def add_key(double: LiteLLMDouble, key: str, alias: str, **columns: Any) -> None:

@@ -38,6 +38,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,11 @@ EXIT_USAGE, EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_FAILED, EXIT_LOCKED = 64, 65, 6
 # Prisma's own lock (prisma-engines, schema-engine sql flavour postgres) and LiteLLM's
 # (litellm_proxy_extras/migration_lock.py, MIGRATION_LOCK_KEY): holding both keeps out every other migrator.
 ADVISORY_LOCKS = (72707369, int.from_bytes(b"llm_mig2", "big"))
-LOCK_WAIT_SECONDS = 300
+DEFAULT_LOCK_WAIT = 300  # seconds
+
+# Lines of the migration script's output.
+APPLIED = "applied: "
+BUSY = "another migrator holds the lock"
 
 # The keys, and the tables with values that the salt key encrypts
 # (litellm/proxy/db/master_key_migration.py, _SECRET_COLUMNS).
@@ -231,10 +236,6 @@ def run_psql(database: Database, script: str) -> str:
             raise MigrateError(EXIT_UNAVAILABLE, "psql is not installed: install postgresql-client") from error
     if done.returncode == 2:
         raise MigrateError(EXIT_UNAVAILABLE, f"the database cannot be reached: {first_error(done.stderr)}")
-    if done.returncode != 0 and "lock timeout" in done.stderr:
-        raise MigrateError(
-            EXIT_LOCKED, f"another host has been migrating this database for {LOCK_WAIT_SECONDS} s: try again"
-        )
     if done.returncode != 0:
         raise MigrateError(EXIT_FAILED, f"psql: {first_error(done.stderr)}")
     return done.stdout
@@ -342,6 +343,21 @@ def read_state(database: Database, migrations: Sequence[Migration], indexes: Seq
     )
 
 
+@dataclass(frozen=True)
+class Job:
+    """One call of this program."""
+
+    venv: Path
+    database: Database
+    migrations: list[Migration]
+    indexes: list[str]
+    fingerprint: str | None
+    lock_wait: int
+
+    def state(self) -> State:
+        return read_state(self.database, self.migrations, self.indexes)
+
+
 def check_salt(state: State, fingerprint: str | None) -> None:
     """Refuse a salt key with which the stored credentials cannot be read."""
     others = state.fingerprints - {fingerprint}
@@ -370,11 +386,35 @@ def check_fit(state: State) -> None:
 
 
 def migration_script(migrations: Iterable[Migration]) -> str:
-    """psql script that applies what is still pending once the locks are held, and names what it applied."""
-    locks = "\n".join(f"SELECT pg_advisory_lock({key}) \\g /dev/null" for key in ADVISORY_LOCKS)
+    """psql script that applies what is still pending if it gets the locks, and names what it applied.
+
+    It must not wait for the locks inside the server: CREATE INDEX CONCURRENTLY of the other migrator would wait for
+    this session's snapshot in turn.
+    """
+    locked = " AND ".join(f"pg_try_advisory_lock({key})" for key in ADVISORY_LOCKS)
     steps = "\n".join(migration_step(migration) for migration in migrations)
-    # DDL waits as long as it must; only the locks of other migrators are given up on.
-    return f"SET lock_timeout = '{LOCK_WAIT_SECONDS}s';\n{locks}\nRESET lock_timeout;\n{CREATE_HISTORY}\n{steps}\n"
+    return f"""
+SELECT {locked} AS locked \\gset
+\\if :locked
+\\else
+\\echo {BUSY}
+\\q
+\\endif
+{CREATE_HISTORY}
+{steps}
+"""
+
+
+def run_migrations(job: Job) -> list[str]:
+    """Apply what is pending, as soon as nobody else is migrating; returns the names of the applied."""
+    deadline = time.monotonic() + job.lock_wait
+    while True:
+        lines = run_psql(job.database, migration_script(job.migrations)).splitlines()
+        if BUSY not in lines:
+            return [line.removeprefix(APPLIED) for line in lines if line.startswith(APPLIED)]
+        if time.monotonic() >= deadline:
+            raise MigrateError(EXIT_LOCKED, "another host is migrating this database: try again when it is done")
+        time.sleep(1)
 
 
 def migration_step(migration: Migration) -> str:
@@ -395,13 +435,12 @@ def migration_step(migration: Migration) -> str:
 SELECT clock_timestamp() AS started, NOT EXISTS (SELECT 1 FROM _prisma_migrations WHERE migration_name = {name}
   AND finished_at IS NOT NULL AND rolled_back_at IS NULL) AS pending \\gset
 \\if :pending
-\\set migration {name}
 {drops}
 {begin}
 \\i {literal(str(migration.path))}
 {record}
 {commit}
-\\echo :migration
+\\echo {literal(APPLIED + migration.name)}
 \\endif"""
 
 
@@ -443,20 +482,6 @@ def build_indexes(venv: Path, database: Database) -> None:
         raise MigrateError(EXIT_FAILED, f"the request-log indexes could not be built: {first_error(done.stderr)}")
 
 
-@dataclass(frozen=True)
-class Job:
-    """One call of this program."""
-
-    venv: Path
-    database: Database
-    migrations: list[Migration]
-    indexes: list[str]
-    fingerprint: str | None
-
-    def state(self) -> State:
-        return read_state(self.database, self.migrations, self.indexes)
-
-
 def status(job: Job) -> dict[str, object]:
     """What `status` prints."""
     state = job.state()
@@ -488,7 +513,7 @@ def apply(job: Job, engine: str, native_command: Sequence[str]) -> dict[str, obj
         after = job.state()
         applied = [name for name in before.pending if name not in after.pending]
     elif before.pending:
-        applied = run_psql(job.database, migration_script(job.migrations)).splitlines()
+        applied = run_migrations(job)
         after = job.state()
     if after.pending:
         raise MigrateError(
@@ -508,7 +533,7 @@ def apply(job: Job, engine: str, native_command: Sequence[str]) -> dict[str, obj
     }
 
 
-def make_job(venv: Path, environment: Mapping[str, str]) -> Job:
+def make_job(venv: Path, lock_wait: int, environment: Mapping[str, str]) -> Job:
     """Read the release and the environment."""
     if not environment.get("DATABASE_URL"):
         raise MigrateError(EXIT_USAGE, "DATABASE_URL is not set")
@@ -520,16 +545,21 @@ def make_job(venv: Path, environment: Mapping[str, str]) -> Job:
         migrations=read_migrations(package_directory(venv) / "migrations"),
         indexes=index_names(venv, database),
         fingerprint=salt_fingerprint(salt_key) if salt_key else None,
+        lock_wait=lock_wait,
     )
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Migrate LiteLLM's database and guard its salt key.")
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    usage = "%(prog)s {status,apply} --venv DIR [--engine {wasm,native}] [--lock-wait SECONDS] [-- COMMAND ...]"
+    parser = argparse.ArgumentParser(description="Migrate LiteLLM's database and guard its salt key.", usage=usage)
     parser.add_argument("action", choices=("status", "apply"))
     parser.add_argument("--venv", type=Path, required=True, help="virtual environment of the LiteLLM release")
     parser.add_argument("--engine", choices=("native", "wasm"), help="who migrates; needed by apply")
-    parser.add_argument("native_command", nargs="*", help="native only, after --: LiteLLM's migration command")
-    arguments = parser.parse_args()
+    wait = "seconds to wait for another host that migrates"
+    parser.add_argument("--lock-wait", type=int, default=DEFAULT_LOCK_WAIT, help=wait)
+    # What follows -- is split off here: argparse mixes it up with the options before it.
+    arguments = parser.parse_args(argv[: argv.index("--")] if "--" in argv else argv)
+    arguments.native_command = argv[argv.index("--") + 1 :] if "--" in argv else []
     if arguments.action == "apply" and arguments.engine is None:
         parser.error("apply needs --engine")
     if (arguments.engine == "native") != bool(arguments.native_command) and arguments.action == "apply":
@@ -538,9 +568,9 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    arguments = parse_arguments()
+    arguments = parse_arguments(sys.argv[1:])
     try:
-        job = make_job(arguments.venv.absolute(), os.environ)
+        job = make_job(arguments.venv.absolute(), arguments.lock_wait, os.environ)
         native = arguments.native_command
         result = status(job) if arguments.action == "status" else apply(job, arguments.engine, native)
     except MigrateError as error:

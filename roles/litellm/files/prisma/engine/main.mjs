@@ -46,6 +46,7 @@ async function serve(port) {
   const { ResponseTranslator } = await import("./response.mjs");
   const { datasourceName, engineSchema, parseModels } = await import("./schema.mjs");
   const { createEngineServer } = await import("./server.mjs");
+  const { Transactions } = await import("./transactions.mjs");
   const { databaseUrl, parseDatabaseUrl } = await import("./url.mjs");
   const { createEngine } = await import("./wasm.mjs");
 
@@ -54,11 +55,10 @@ async function serve(port) {
   const adapter = new PostgresAdapter(parseDatabaseUrl(databaseUrl(process.env)));
   const engine = createEngine({ schema: engineSchema(schema), datasource: datasourceName(schema), adapter });
   await Promise.all([probe(adapter), engine.connect("{}")]);
-  const server = createEngineServer({
-    engine,
-    requests: new RequestTranslator(parseModels(schema)),
-    responses: new ResponseTranslator(adapter.errors),
-  });
+  const requests = new RequestTranslator(parseModels(schema));
+  const responses = new ResponseTranslator(adapter.errors);
+  const transactions = new Transactions(engine, responses);
+  const server = createEngineServer({ engine, requests, responses, transactions });
   await new Promise((resolve, reject) => server.once("error", reject).listen(port, "127.0.0.1", resolve));
 }
 

@@ -178,7 +178,7 @@ export class RequestTranslator {
    * @param {object} body parsed request: one query, or {batch: [...], transaction: boolean}
    * @returns {object} request of the JSON protocol
    * @throws {MalformedRequest} what is not a query
-   * @throws {KnownError} a value that the engine would not survive
+   * @throws {KnownError} an unknown model, or a value that the engine would not survive
    */
   translate(body) {
     if (!Array.isArray(body?.batch)) return this.#query(body);
@@ -193,6 +193,7 @@ export class RequestTranslator {
     const name = field.name.value;
     if (RAW_ACTIONS.has(name)) return { action: name, query: { arguments: args, selection: {} } };
     const { action, modelName } = this.#modelAction(name);
+    if (!this.#models.has(modelName)) throw new KnownError("P2009", `The schema has no model ${modelName}`);
     return {
       action,
       modelName,

@@ -12,27 +12,12 @@ function untag(value) {
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, untag(inner)]));
 }
 
-const parseIfText = (value) => (typeof value === "string" ? JSON.parse(value) : value);
-
-/** The client parses Json columns of model queries itself, but not those of raw queries. */
-function parseJsonColumns(result) {
-  const { columns, types, rows } = result;
-  const json = types.flatMap((type, index) => (type === "json" || type === "json-array" ? [index] : []));
-  if (json.length === 0) return result;
-  for (const row of rows) {
-    for (const index of json) {
-      row[index] = types[index] === "json" ? parseIfText(row[index]) : (row[index]?.map(parseIfText) ?? null);
-    }
-  }
-  return { columns, types, rows };
-}
-
 const isRawTable = (value) => Array.isArray(value?.columns) && Array.isArray(value.types) && Array.isArray(value.rows);
 
-/** {"findManyX": ...} -> {"result": ...} */
+/** {"findManyX": ...} -> {"result": ...}. A raw query's table has no type marks and is what the client expects. */
 function data(engineData) {
   const [value] = Object.values(engineData);
-  return { result: isRawTable(value) ? parseJsonColumns(value) : untag(value) };
+  return { result: isRawTable(value) ? value : untag(value) };
 }
 
 export class ResponseTranslator {

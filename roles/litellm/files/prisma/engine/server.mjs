@@ -3,11 +3,9 @@ import { createServer } from "node:http";
 
 import { KnownError, errorEntry } from "./errors.mjs";
 import { MalformedRequest } from "./request.mjs";
+import { TRACE } from "./transactions.mjs";
 
 const TRANSACTION = /^\/transaction\/([\w-]+)\/(commit|rollback)$/;
-// The engine takes a trace context with every call; there is none.
-const TRACE = "{}";
-
 async function readBody(request) {
   const chunks = [];
   for await (const chunk of request) chunks.push(chunk);
@@ -22,27 +20,27 @@ function parseJson(text) {
   }
 }
 
+async function runQuery(request, { engine, requests, responses }) {
+  const query = requests.translate(parseJson(await readBody(request)));
+  // The engine does not survive a batch without queries.
+  if (query.batch?.length === 0) return { batchResult: [] };
+  return responses.translate(JSON.parse(await engine.query(JSON.stringify(query), TRACE, request.headers["x-transaction-id"])));
+}
+
 /**
- * Status and body of the answer to one request.
- * @param {{engine: object, requests: object, responses: object}} parts
+ * Body of the answer to one request; undefined for a path that there is not.
+ * @param {import("node:http").IncomingMessage} request
+ * @param {{engine: object, requests: object, responses: object, transactions: object}} parts
  */
-async function answer(request, { engine, requests, responses }) {
+async function answer(request, parts) {
   const { pathname } = new URL(request.url, "http://localhost");
   const route = `${request.method} ${pathname}`;
   if (route === "GET /status") return { status: "ok" };
   if (route === "GET /metrics") return { counters: [], gauges: [], histograms: [] };
-  if (route === "POST /") {
-    const query = JSON.stringify(requests.translate(parseJson(await readBody(request))));
-    return responses.translate(JSON.parse(await engine.query(query, TRACE, request.headers["x-transaction-id"])));
-  }
-  if (route === "POST /transaction/start") {
-    const options = JSON.stringify(parseJson(await readBody(request)));
-    return responses.translateTransaction(JSON.parse(await engine.startTransaction(options, TRACE)));
-  }
+  if (route === "POST /") return runQuery(request, parts);
+  if (route === "POST /transaction/start") return parts.transactions.start(parseJson(await readBody(request)));
   const [, id, end] = (request.method === "POST" && TRANSACTION.exec(pathname)) || [];
-  if (end === "commit") return responses.translateTransaction(JSON.parse(await engine.commitTransaction(id, TRACE)));
-  if (end === "rollback") return responses.translateTransaction(JSON.parse(await engine.rollbackTransaction(id, TRACE)));
-  return undefined;
+  return end && parts.transactions[end](id);
 }
 
 async function respond(request, response, parts) {
@@ -54,7 +52,8 @@ async function respond(request, response, parts) {
   } catch (error) {
     if (error instanceof MalformedRequest) [status, body] = [422, { error: error.message }];
     else if (error instanceof KnownError) body = { errors: [errorEntry(error.code, error.message, error.meta)] };
-    else throw error;
+    else if (error instanceof WebAssembly.RuntimeError) throw error;
+    else body = { errors: [errorEntry("P2036", `query engine: ${error.message}`)] };
   }
   const text = JSON.stringify(body);
   response.writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(text) });
@@ -62,12 +61,12 @@ async function respond(request, response, parts) {
 }
 
 /**
- * @param {{engine: object, requests: object, responses: object}} parts
+ * @param {{engine: object, requests: object, responses: object, transactions: object}} parts
  * @returns {import("node:http").Server} not listening yet
  */
 export function createEngineServer(parts) {
   const server = createServer((request, response) => {
-    // Anything unforeseen is a fault of the engine, which main.mjs ends: the client then starts another one.
+    // What respond() throws is a trap of the engine: main.mjs ends the process, and the client starts another one.
     respond(request, response, parts);
   });
   // The client keeps idle connections and would meet a half-closed one; a query may take as long as it takes.

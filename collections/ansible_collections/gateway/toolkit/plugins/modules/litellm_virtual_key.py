@@ -157,6 +157,7 @@ from ansible_collections.gateway.toolkit.plugins.module_utils.litellm_api import
     key_hash,
 )
 from ansible_collections.gateway.toolkit.plugins.module_utils.litellm_keys import (
+    Action,
     KeyProblem,
     Outcome,
     ensure_absent,
@@ -258,10 +259,9 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def guess(params: dict[str, Any], note: str) -> dict[str, Any]:
     """Check mode on a host where something is still to be deployed."""
-    action, changed = {"present": ("created", True), "absent": ("deleted", True), "info": ("unchanged", False)}[
-        params["state"]
-    ]
-    return {**result_of(Outcome(action, {}, None), params, changed), "note": note}
+    actions: dict[str, Action] = {"present": "created", "absent": "deleted", "info": "unchanged"}
+    action = actions[params["state"]]
+    return {**result_of(Outcome(action, {}, None), params, action != "unchanged"), "note": note}
 
 
 def main() -> None:

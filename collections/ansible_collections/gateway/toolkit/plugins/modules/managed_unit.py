@@ -289,18 +289,6 @@ def report_failure(
     return {"msg": "\n".join([head, "Its last journal lines:", *(lines or ["(none)"])]), "unit": unit}
 
 
-def finish(module: Any, reasons: list[str], started: bool, begin: float, shown: dict[str, Any]) -> None:
-    """Report success; the reasons are also the diff."""
-    module.exit_json(
-        changed=bool(reasons),
-        reasons=reasons,
-        started=started,
-        seconds=round(time.time() - begin, 1),
-        diff={"prepared": "".join(f"{reason}\n" for reason in reasons)},
-        invocation=shown,
-    )
-
-
 def main() -> None:
     """Look, decide, act."""
     module = AnsibleModule(argument_spec(), supports_check_mode=True)
@@ -318,20 +306,27 @@ def main() -> None:
         unit = examine(systemd, name, look_only=module.check_mode or not (wanted or params["enabled"]))
         if unit["LoadState"] == "not-found":
             reasons = [f"{name} does not exist yet."] if wanted or params["enabled"] else []
-            return finish(module, reasons, False, begin, shown)
-        stamp = read_stamp(os.path.join(params["state_directory"], f"{name}.json"))
-        files = {path: identity(path) for path in watched_paths(unit, params["restart_on"])}
-        changed = changed_since_start(unit, files, stamp, clocks())
-        plan = decide(name, unit, changed, enabled=params["enabled"], started=wanted, restart=params["restart"])
-        reasons, starts = plan.reasons, plan.verb in ("start", "restart") and not module.check_mode
-        if not module.check_mode:
-            carry_out(systemd, params, plan, unit, Stamp("", files, confirmed=False) if starts else stamp)
+        else:
+            stamp = read_stamp(os.path.join(params["state_directory"], f"{name}.json"))
+            files = {path: identity(path) for path in watched_paths(unit, params["restart_on"])}
+            changed = changed_since_start(unit, files, stamp, clocks())
+            plan = decide(name, unit, changed, enabled=params["enabled"], started=wanted, restart=params["restart"])
+            reasons, starts = plan.reasons, plan.verb in ("start", "restart") and not module.check_mode
+            if not module.check_mode:
+                carry_out(systemd, params, plan, unit, Stamp("", files, confirmed=False) if starts else stamp)
     except NotReady as problem:
         failure = report_failure(systemd, name, problem, begin if starts else None, secrets)
         module.fail_json(**failure, reasons=reasons, invocation=shown)
     except (OSError, FileProblem) as problem:
         module.fail_json(msg=str(problem), reasons=reasons, invocation=shown)
-    finish(module, reasons, starts, begin, shown)
+    module.exit_json(
+        changed=bool(reasons),
+        reasons=reasons,
+        started=starts,
+        seconds=round(time.time() - begin, 1),
+        diff={"prepared": "".join(f"{reason}\n" for reason in reasons)},
+        invocation=shown,
+    )
 
 
 if __name__ == "__main__":
