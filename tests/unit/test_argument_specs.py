@@ -13,7 +13,8 @@ ROLES = Path(__file__).resolve().parents[2] / "roles"
 NAMES = sorted(path.parent.parent.name for path in ROLES.glob("*/defaults/main.yml"))
 ENTRY_POINTS = {"main", "validate", "virtual_key", "health", "spend", "inventory"}
 SECRET = re.compile(r"(_token|_password|_key|_provider_keys|_database_url|_environment)$")
-# Files on the controller names of hosts, and what a task of its own judges: the first task that uses one says when it is missing.
+# Files on the controller and names of hosts: the first task that uses one says when it is missing. Aliases have a task
+# of their own.
 NOT_JUDGED = re.compile(r"_config_template$|_host$|_other_aliases$")
 
 

@@ -475,11 +475,18 @@ def run_native(command: Sequence[str]) -> None:
         raise MigrateError(EXIT_FAILED, f"{command[0]} ended with exit code {done.returncode}: its output says why")
 
 
-def build_indexes(venv: Path, database: Database) -> None:
-    """LiteLLM's own builder: concurrently, and per partition on a partitioned table."""
-    done = run_venv_python(venv, BUILD_INDEXES_CODE, database, database.schema)
-    if done.returncode != 0:
-        raise MigrateError(EXIT_FAILED, f"the request-log indexes could not be built: {first_error(done.stderr)}")
+def build_indexes(job: Job) -> None:
+    """LiteLLM's own builder: concurrently, and per partition on a partitioned table. It gives up on a held lock."""
+    deadline = time.monotonic() + job.lock_wait
+    while True:
+        done = run_venv_python(job.venv, BUILD_INDEXES_CODE, job.database, job.database.schema)
+        if done.returncode == 0:
+            return
+        if "holds the migration lock" not in done.stderr:
+            raise MigrateError(EXIT_FAILED, f"the request-log indexes could not be built: {first_error(done.stderr)}")
+        if time.monotonic() >= deadline:
+            raise MigrateError(EXIT_LOCKED, "another host is migrating this database: try again when it is done")
+        time.sleep(1)
 
 
 def status(job: Job) -> dict[str, object]:
@@ -520,7 +527,7 @@ def apply(job: Job, engine: str, native_command: Sequence[str]) -> dict[str, obj
             EXIT_FAILED, f"{len(after.pending)} migrations are still pending, first {after.pending[0]!r}"
         )
     if engine == "wasm" and after.missing_indexes:
-        build_indexes(job.venv, job.database)
+        build_indexes(job)
         built = after.missing_indexes
     salt_changed = job.fingerprint is not None and not salt_is_stored(after, job.fingerprint)
     if salt_changed:
