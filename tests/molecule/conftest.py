@@ -6,7 +6,10 @@ The state folder of the hosts is the one of --ssh-config, which .config/molecule
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
+import subprocess
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,7 @@ import pytest
 import testinfra
 from testinfra.host import Host
 
+ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("postgresql@*", "litellm", "openclaw-gateway")
 JOURNAL_LINES = 40
 
@@ -115,7 +119,12 @@ class Answer:
 
 
 def http(
-    host: Host, url: str, *, key_file: str = "", headers: dict[str, str] | None = None, body: dict[str, Any] | None = None
+    host: Host,
+    url: str,
+    *,
+    key_file: str = "",
+    headers: dict[str, str] | None = None,
+    body: dict[str, Any] | None = None,
 ) -> Answer:
     """Ask `url` from `host`; the key is read from a file there and is in no argument."""
     call = {"url": url, "key_file": key_file, "headers": headers or {}, "body": body}
@@ -147,6 +156,58 @@ def show(host: Host, unit: str) -> dict[str, str]:
 
 def psql(host: Host, query: str) -> str:
     """The answer of LiteLLM's database to a query."""
-    done = host.run("sudo -u postgres psql -XAt litellm -c {}".format(shlex.quote(query)))
+    done = host.run(f"sudo -u postgres psql -XAt litellm -c {shlex.quote(query)}")
     assert done.rc == 0, done.stderr
     return done.stdout.strip()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished ansible-playbook: exit status, everything it printed, and its recap."""
+
+    rc: int
+    output: str
+
+    @property
+    def changed(self) -> int:
+        """The number of changed tasks on all hosts."""
+        return sum(map(int, re.findall(r"changed=(\d+)", self.output)))
+
+
+class Playbooks:
+    """The project's playbooks against the hosts of the scenario, as an operator calls them."""
+
+    def __init__(self, state: Path) -> None:
+        self.log = state / "playbooks.log"
+        self.inventory = os.environ["MOLECULE_EPHEMERAL_DIRECTORY"] + "/inventory"
+
+    def command(self, playbook: str, *arguments: str, variables: dict[str, Any] | None = None) -> list[str]:
+        """The command line; `variables` win over the inventory."""
+        extra = ["-e", json.dumps(variables)] if variables else []
+        return ["ansible-playbook", "-i", self.inventory, *extra, *arguments, str(ROOT / playbook)]
+
+    def run(self, playbook: str, *arguments: str, variables: dict[str, Any] | None = None) -> Run:
+        """Run a playbook to its end. Everything it prints is kept for the search for secrets."""
+        command = self.command(playbook, *arguments, variables=variables)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        with self.log.open("a", encoding="utf-8") as log:
+            log.write(done.stdout + done.stderr)
+        return Run(done.returncode, done.stdout + done.stderr)
+
+    def start(self, playbook: str, variables: dict[str, Any]) -> subprocess.Popen[str]:
+        """Start a playbook in a process group of its own, to be killed half-way."""
+        command = self.command(playbook, variables=variables)
+        return subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
+
+
+@pytest.fixture(scope="session")
+def playbooks(pytestconfig: pytest.Config) -> Playbooks:
+    """Return what runs the project's playbooks."""
+    return Playbooks(state_directory(pytestconfig))
+
+
+def main_pid(host: Host, unit: str) -> str:
+    """The process of a unit; it changes with every restart."""
+    return show(host, unit)["MainPID"]

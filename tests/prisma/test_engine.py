@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -157,6 +158,18 @@ class Process(unittest.TestCase):
                     shown = body["errors"][0]["user_facing_error"]
                     self.assertEqual(shown["error_code"], "P2009")
                     self.assertIsInstance(shown["meta"], dict)
+
+    def test_an_idle_connection_stays_usable(self) -> None:
+        """Node's default of five seconds would close it under the client, which keeps connections."""
+        with engine() as (_, port):
+            wait_ready(port)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection.auto_open = 0
+            connection.connect()
+            for pause in (0, 6.5):
+                time.sleep(pause)
+                connection.request("GET", "/status")
+                self.assertEqual(connection.getresponse().read(), b'{"status":"ok"}')
 
     def test_port_in_use(self) -> None:
         with engine() as (_, port):

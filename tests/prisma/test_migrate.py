@@ -276,6 +276,7 @@ class SaltGuard(EmptyDatabase):
             "VALUES ('c', 'c', '{}', 'a', 'a')",
             "LiteLLM_ProxyModelTable": "(model_id, model_name, litellm_params, created_by, updated_by) "
             "VALUES ('m', 'm', '{}', 'a', 'a')",
+            "LiteLLM_Config": "(param_name, param_value) VALUES ('environment_variables', '{}')",
         }
         for table, row in rows.items():
             with self.subTest(table=table):
@@ -287,6 +288,7 @@ class SaltGuard(EmptyDatabase):
     def test_spend_and_users_do_not_count_as_filled(self) -> None:
         self.apply(salt="first")
         psql("INSERT INTO \"LiteLLM_UserTable\" (user_id) VALUES ('u')")
+        psql("INSERT INTO \"LiteLLM_Config\" (param_name) VALUES ('something_else')")
         self.assertFalse(migrate_status()["filled"])
 
     def test_other_text_of_the_comment_stays(self) -> None:

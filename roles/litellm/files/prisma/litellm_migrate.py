@@ -55,22 +55,24 @@ DEFAULT_LOCK_WAIT = 300  # seconds
 APPLIED = "applied: "
 BUSY = "another migrator holds the lock"
 
-# The keys, and the tables with values that the salt key encrypts
-# (litellm/proxy/db/master_key_migration.py, _SECRET_COLUMNS).
-FILLED_TABLES = (
-    "LiteLLM_VerificationToken",
-    "LiteLLM_CredentialsTable",
-    "LiteLLM_ProxyModelTable",
-    "LiteLLM_MCPServerTable",
-    "LiteLLM_MCPServerOAuthClient",
-    "LiteLLM_MCPUserCredentials",
-    "LiteLLM_MCPUserEnvVars",
-    "LiteLLM_SSOConfig",
-    "LiteLLM_SSOIdentityAssertion",
-    "LiteLLM_CacheConfig",
-    "LiteLLM_ConfigOverrides",
-    "LiteLLM_SearchToolsTable",
-)
+# The keys, and the tables with values that the salt key encrypts, each with the condition for rows that count
+# (litellm/proxy/db/master_key_migration.py, _SECRET_COLUMNS; a proxy writes other rows to LiteLLM_Config by itself).
+FILLED_TABLES = {
+    "LiteLLM_VerificationToken": "true",
+    "LiteLLM_CredentialsTable": "true",
+    "LiteLLM_ProxyModelTable": "true",
+    "LiteLLM_Config": "param_name = 'environment_variables'",
+    "LiteLLM_GuardrailsTable": "true",
+    "LiteLLM_MCPServerTable": "true",
+    "LiteLLM_MCPServerOAuthClient": "true",
+    "LiteLLM_MCPUserCredentials": "true",
+    "LiteLLM_MCPUserEnvVars": "true",
+    "LiteLLM_SSOConfig": "true",
+    "LiteLLM_SSOIdentityAssertion": "true",
+    "LiteLLM_CacheConfig": "true",
+    "LiteLLM_ConfigOverrides": "true",
+    "LiteLLM_SearchToolsTable": "true",
+}
 FINGERPRINT = re.compile(r"litellm-salt-fingerprint:([0-9a-f]{16})")
 
 # Columns as Prisma creates them (LiteLLM: litellm_proxy_extras/migration_recovery.py).
@@ -271,7 +273,7 @@ def index_names(venv: Path, database: Database) -> list[str]:
 
 def facts_script(indexes: Iterable[str]) -> str:
     """psql script that prints one JSON object with all that is asked of the database."""
-    tables = ", ".join(literal(identifier(table)) for table in FILLED_TABLES)
+    tables = ", ".join(f"({literal(identifier(table))}, {literal(rows)})" for table, rows in FILLED_TABLES.items())
     names = ", ".join(literal(name) for name in indexes) or "NULL"
     return f"""
 SELECT to_regclass('_prisma_migrations') IS NOT NULL AS has_history \\gset
@@ -285,8 +287,8 @@ SELECT coalesce(obj_description('_prisma_migrations'::regclass, 'pg_class'), '')
 \\set failed []
 \\set table_comment ''
 \\endif
-SELECT coalesce(string_agg(format('EXISTS (SELECT 1 FROM %s)', name), ' OR '), 'false') AS any_row
-  FROM unnest(ARRAY[{tables}]) AS name WHERE to_regclass(name) IS NOT NULL \\gset
+SELECT coalesce(string_agg(format('EXISTS (SELECT 1 FROM %s WHERE %s)', name, rows), ' OR '), 'false') AS any_row
+  FROM (VALUES {tables}) AS counted (name, rows) WHERE to_regclass(name) IS NOT NULL \\gset
 SELECT json_build_object(
   'has_history', :'has_history'::bool,
   'has_tables', EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = current_schema()::regnamespace
