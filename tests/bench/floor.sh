@@ -6,6 +6,7 @@
 set -eu
 export DEBIAN_FRONTEND=noninteractive SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 export PIP_CERT=$SSL_CERT_FILE NODE_EXTRA_CA_CERTS=$SSL_CERT_FILE
+export npm_config_update_notifier=false npm_config_audit=false npm_config_fund=false
 root=$PWD
 litellm=/opt/litellm/releases/floor
 started=$(date +%s.%N)
@@ -52,7 +53,7 @@ cp -r roles/litellm/files/prisma "$litellm/prisma"
     roles/litellm/files/requirements.txt
 lap "uv: LiteLLM"
 
-(cd "$litellm/prisma" && npm ci --ignore-scripts --omit=dev --no-audit --no-fund >/dev/null)
+(cd "$litellm/prisma" && npm ci --ignore-scripts --omit=dev >/dev/null)
 "$litellm/venv/bin/python" "$litellm/prisma/generate" --release "$litellm" --node "$node/bin/node" --engine wasm >/dev/null
 lap "npm: Prisma, and its client"
 
@@ -70,7 +71,7 @@ lap "psql: migrations"
 mkdir -p /opt/openclaw
 cd /opt/openclaw
 cp "$root"/roles/openclaw_gateway/files/npm/package*.json .
-npm ci --ignore-scripts --omit=dev --no-progress --no-audit --no-fund >/dev/null 2>&1
+npm ci --ignore-scripts --omit=dev --no-progress >/dev/null 2>&1
 npm rebuild openclaw --ignore-scripts=false >/dev/null 2>&1
 lap "npm: OpenClaw"
 

@@ -214,6 +214,14 @@ class Parameters(ClientCase):
         self.assertEqual(used, "2")
 
     @on_loop
+    async def test_socket_timeout(self) -> None:
+        async with connected(with_parameters(URL, socket_timeout="1", connection_limit="1")) as client:
+            with self.assertRaises(errors.PrismaError) as caught:
+                await client.query_raw("SELECT pg_sleep(4)")
+            self.assertIn("timed out", str(caught.exception))
+            self.assertEqual(await client.query_raw("SELECT 1 AS value"), [{"value": 1}])
+
+    @on_loop
     async def test_tls_modes(self) -> None:
         has_tls = psql("SHOW ssl") == "on"
         sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
