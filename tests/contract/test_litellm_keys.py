@@ -88,7 +88,7 @@ class LiteLLMKeys(unittest.TestCase):
     double: LiteLLMDouble | None = None
 
     @classmethod
-    def setUpClass(cls) -> None:  # noqa: N802 - unittest's name
+    def setUpClass(cls) -> None:
         url = os.environ.get("LITELLM_TEST_URL")
         if url:
             cls.url, cls.model = url, os.environ.get("LITELLM_TEST_MODEL")
@@ -99,7 +99,7 @@ class LiteLLMKeys(unittest.TestCase):
         cls.addClassCleanup(cls.double.__exit__)
         cls.url, cls.model = cls.double.url, cls.double.models[0]
 
-    def setUp(self) -> None:  # noqa: N802 - unittest's name
+    def setUp(self) -> None:
         self.client = self.make(LiteLLMClient)
         self.alias = f"contract-{secrets.token_hex(6)}"
         self.key = self.new_key()

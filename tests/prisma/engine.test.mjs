@@ -13,6 +13,7 @@ const { ErrorShelf, KnownError } = await load("errors");
 const { MalformedRequest, RequestTranslator } = await load("request");
 const { ResponseTranslator } = await load("response");
 const { datasourceName, engineSchema, parseModels } = await load("schema");
+const { peerUser } = await load("peers");
 const { Semaphore } = await load("semaphore");
 const { timestamptzToUtc } = await load("columns");
 const { databaseUrl, parseDatabaseUrl } = await load("url");
@@ -52,7 +53,8 @@ const translate = (query) => translator.translate({ query });
 const json = (value) => ({ $type: "Json", value });
 
 test("a query names action, model, arguments and selection", () => {
-  assert.deepEqual(translate('query { result: findManyKey(take: 2 orderBy: [{id: "asc"}]) { id rows(take: 1) { id } } }'), {
+  const query = 'query { result: findManyKey(take: 2 orderBy: [{id: "asc"}]) { id rows(take: 1) { id } } }';
+  assert.deepEqual(translate(query), {
     action: "findMany",
     modelName: "Key",
     query: {
@@ -132,7 +134,14 @@ test("integers beyond 2^53 keep their digits", () => {
 });
 
 test("what prisma-client-py does not send is refused", () => {
-  for (const query of ["{", "query { a b }", "query { result: dropTables { id } }", "query Q($a: Int) { r: findManyKey(take: $a) { id } }"]) {
+  for (const query of [
+    "{",
+    "query { a b }",
+    "query { result: dropTables { id } }",
+    "query Q($a: Int) { r: findManyKey(take: $a) { id } }",
+    "query { ...on Query { id } }",
+    "query { a } query { b }",
+  ]) {
     assert.throws(() => translate(query), MalformedRequest);
   }
   assert.throws(() => translator.translate({}), MalformedRequest);
@@ -141,7 +150,8 @@ test("what prisma-client-py does not send is refused", () => {
 
 test("answers lose their type marks, raw tables stay", () => {
   const responses = new ResponseTranslator(new ErrorShelf());
-  const marked = { data: { findManyKey: [{ data: json('{"$type": 1}'), rows: [{ id: { $type: "BigInt", value: "1" } }] }] } };
+  const rows = [{ id: { $type: "BigInt", value: "1" } }];
+  const marked = { data: { findManyKey: [{ data: json('{"$type": 1}'), rows }] } };
   assert.deepEqual(responses.translate(marked), { data: { result: [{ data: '{"$type": 1}', rows: [{ id: "1" }] }] } });
   const table = { columns: ["a"], types: ["json"], rows: [[{ $type: "kept" }]] };
   assert.deepEqual(responses.translate({ data: { queryRaw: table } }), { data: { result: table } });
@@ -154,7 +164,8 @@ test("an error of the driver takes the place of its number, and meta is always a
   const [entry] = new ResponseTranslator(shelf).translate({ errors: [external] }).errors;
   assert.deepEqual(entry.user_facing_error, { is_panic: false, message: "away", meta: {}, error_code: "P1001" });
   assert.equal(shelf.take(id), undefined);
-  const [plain] = new ResponseTranslator(shelf).translate({ errors: [{ error: "x", user_facing_error: { meta: null } }] }).errors;
+  const withoutMeta = { error: "x", user_facing_error: { meta: null } };
+  const [plain] = new ResponseTranslator(shelf).translate({ errors: [withoutMeta] }).errors;
   assert.deepEqual(plain.user_facing_error.meta, {});
 });
 
@@ -183,7 +194,8 @@ test("a timestamptz becomes UTC whatever its offset", () => {
 });
 
 test("the URL's parts and Prisma's parameters are understood", () => {
-  const url = "postgresql://u%40:p%2Fw%3A@[::1]:6543/d%20b?connection_limit=3&pool_timeout=0&schema=s&sslmode=disable&options=-c%20a%3Db";
+  const query = "connection_limit=3&pool_timeout=0&schema=s&sslmode=disable&options=-c%20a%3Db";
+  const url = `postgresql://u%40:p%2Fw%3A@[::1]:6543/d%20b?${query}`;
   const { address, connectionLimit, poolTimeout, schema, pool } = parseDatabaseUrl(url);
   assert.deepEqual([address, connectionLimit, poolTimeout, schema], ["::1:6543", 3, 0, "s"]);
   assert.deepEqual([pool.user, pool.password, pool.host, pool.database], ["u@", "p/w:", "::1", "d b"]);
@@ -197,7 +209,8 @@ test("TLS is verified when asked, in Prisma's words and in libpq's", () => {
   assert.equal(tls("").tlsOptional, true);
   assert.equal(tls("sslmode=require").tlsOptional, false);
   assert.equal(tls("sslmode=require").pool.ssl.rejectUnauthorized, false);
-  for (const strict of ["sslmode=require&sslaccept=strict", "sslmode=verify-full", "sslmode=verify-ca", "sslaccept=strict"]) {
+  const stricts = ["sslmode=require&sslaccept=strict", "sslmode=verify-full", "sslmode=verify-ca", "sslaccept=strict"];
+  for (const strict of stricts) {
     assert.equal(tls(strict).pool.ssl.rejectUnauthorized, true, strict);
     assert.equal(tls(strict).tlsOptional, false, strict);
   }
@@ -221,4 +234,14 @@ test("a semaphore serves in order and forgets those who gave up", async () => {
   assert.equal(await patient, true);
   semaphore.release();
   assert.equal(await semaphore.acquire(10), true);
+});
+
+test("the user of a peer is read by both ends of its connection", () => {
+  const row = (address, user) =>
+    `   1: ${address} 0100007F:1F90 01 00000000:00000000 00:00000000 00000000  ${user}        0 1 1 0 20 4 30 10 -1`;
+  const table = ["  sl  local_address ...", row("0500007F:C000", 0), row("0100007F:C000", 1001)].join("\n");
+  const socket = { remoteAddress: "127.0.0.1", remotePort: 0xc000, localAddress: "127.0.0.1", localPort: 0x1f90 };
+  assert.equal(peerUser(table, socket), 1001);
+  assert.equal(peerUser(table, { ...socket, remoteAddress: "127.0.0.5" }), 0);
+  assert.equal(peerUser(table, { ...socket, remotePort: 1 }), undefined);
 });

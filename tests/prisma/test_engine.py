@@ -11,6 +11,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 import unittest
 import urllib.error
@@ -104,6 +105,24 @@ class Process(unittest.TestCase):
                 if fields[1].endswith(f":{port:04X}") and fields[3] == "0A"
             ]
         self.assertEqual(listeners, [f"0100007F:{port:04X}"])
+
+    @unittest.skipIf(os.getuid() != 0, "only root can try it as another user")
+    def test_another_user_is_not_served(self) -> None:
+        """The engine runs any SQL without a password: other users of the host must not reach the database by it."""
+        script = (
+            "import os, socket, sys; os.setgid(65534); os.setuid(65534)\n"
+            "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])), 5)\n"
+            "s.sendall(b'GET /status HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n')\n"
+            "print(s.recv(100))\n"
+        )
+        with engine() as (_, port):
+            wait_ready(port)
+            done = subprocess.run(
+                [sys.executable, "-I", "-c", script, str(port)], capture_output=True, text=True, check=False
+            )
+            self.assertNotIn("200", done.stdout)
+            self.assertRegex(done.stdout + done.stderr, r"b''|ConnectionResetError|BrokenPipeError")
+            wait_ready(port)
 
     def test_name_and_arguments_show_no_secret(self) -> None:
         with engine() as (process, port):

@@ -22,7 +22,7 @@ REPORTS = ROOT / ".cache" / "reports"
 RED = ROOT / ".cache" / "red"
 TESTBED = str(ROOT / "tests" / "support" / "testbed")
 # Folders with tests that need no host.
-UNIT = ("tests/unit", "tests/bad_input")
+UNIT = ("tests/unit", "tests/bad_input", "tests/contract")
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ def tracked(*patterns: str) -> list[str]:
 
 
 def with_shebang(word: str) -> list[str]:
-    """Return the programs of the project whose first line names the interpreter `word`."""
+    """Return the programs of the project, templates of some aside, whose first line names the interpreter `word`."""
     found = []
-    for name in tracked():
+    for name in tracked("*", ":!*.j2"):
         with (ROOT / name).open("rb") as file:
             first = file.readline(100)
         if first.startswith(b"#!") and word.encode() in first:
@@ -125,7 +125,7 @@ def unit() -> Outcome:
     """Run the tests that need no host."""
     report = REPORTS / "unit.xml"
     folders = [folder for folder in UNIT if (ROOT / folder).is_dir()]
-    command = ("pytest", "-q", "-n", "auto", "--durations=5", f"--junit-xml={report}", *folders)
+    command = ("pytest", "-q", "-n", "auto", "--dist=loadfile", "--durations=5", f"--junit-xml={report}", *folders)
     return step("unit", lambda: call(*command) == 0, report)
 
 

@@ -46,14 +46,16 @@ class Connection {
    */
   async run({ sql, args }) {
     if (this.#client === undefined) throw new KnownError("P1017", "Server has closed the connection.");
+    const values = args.map(toParameter);
     try {
-      return await this.#client.query({ text: sql, values: args.map(toParameter), rowMode: "array", types: columnParsers });
+      return await this.#client.query({ text: sql, values, rowMode: "array", types: columnParsers });
     } catch (error) {
       if (isPostgresError(error) && !CONNECTION_LOST.test(error.code)) throw error;
       this.broken = true;
       this.release();
       if (error.message === "Query read timeout") throw new KnownError("P1008", "Operations timed out: socket timeout");
-      throw new KnownError("P1017", `Server has closed the connection: connection closed (${error.code ?? error.message})`);
+      const reason = error.code ?? error.message;
+      throw new KnownError("P1017", `Server has closed the connection: connection closed (${reason})`);
     }
   }
 }
@@ -178,11 +180,11 @@ export class PostgresAdapter extends Queryable {
 
   #unreachable(error) {
     const { address } = this.#settings;
-    const reason = error.code ?? error.message;
     if (/SSL|TLS|CERT/i.test(`${error.code} ${error.message}`)) {
       return new KnownError("P1011", `Error opening a TLS connection to \`${address}\`: ${error.message}`);
     }
-    return new KnownError("P1001", `Can't reach database server at \`${address}\`: ${reason}`, { database_location: address });
+    const message = `Can't reach database server at \`${address}\`: ${error.code ?? error.message}`;
+    return new KnownError("P1001", message, { database_location: address });
   }
 
   getConnectionInfo = () => ok({ schemaName: this.#settings.schema });

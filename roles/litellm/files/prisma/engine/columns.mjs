@@ -12,13 +12,16 @@ const boolean = (text) => text === "t";
 // Currency symbol and thousands separators depend on lc_monetary.
 const money = (text) => text.replace(/[^0-9.-]/g, "");
 
+const TIMESTAMPTZ =
+  /^(\d{4,})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)(\.\d+)?([+-])(\d\d)(?::(\d\d))?(?::(\d\d))?$/;
+
 /**
  * timestamptz text -> the same moment in UTC without offset, as the engine reads it.
  * @param {string} text for example "2026-01-02 03:04:05.123456-05"
  * @returns {string} for example "2026-01-02 08:04:05.123456"
  */
 export function timestamptzToUtc(text) {
-  const match = /^(\d{4,})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)(\.\d+)?([+-])(\d\d)(?::?(\d\d))?(?::?(\d\d))?$/.exec(text);
+  const match = TIMESTAMPTZ.exec(text);
   if (!match) return text;
   const [, year, month, day, hour, minute, second, fraction = "", sign, ...offset] = match;
   const [offsetHours, offsetMinutes, offsetSeconds] = offset.map((part) => Number(part ?? 0));
@@ -62,7 +65,9 @@ const COLUMNS = [
 
 const arrayParser = (convert) => (text) => pg.types.arrayParser.create(text, convert).parse();
 const TYPES = new Map(COLUMNS.flatMap(([oid, array, type, arrayType]) => [[oid, type], [array, arrayType]]));
-const PARSERS = new Map(COLUMNS.flatMap(([oid, array, , , convert]) => [[oid, convert], [array, arrayParser(convert)]]));
+const PARSERS = new Map(
+  COLUMNS.flatMap(([oid, array, , , convert]) => [[oid, convert], [array, arrayParser(convert)]]),
+);
 
 /**
  * The engine's type of a column. Anything unknown (enum, interval, void, extension types) travels as its text.

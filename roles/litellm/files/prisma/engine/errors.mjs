@@ -37,7 +37,7 @@ export class ErrorShelf {
   }
 }
 
-/** One entry of the `errors` list that prisma-client-py reads. `meta` must be an object: the client calls .get() on it. */
+/** One entry of the `errors` list that the client reads. `meta` must be an object: the client calls .get() on it. */
 export function errorEntry(code, message, meta = {}) {
   return { error: message, user_facing_error: { is_panic: false, message, meta: meta ?? {}, error_code: code } };
 }

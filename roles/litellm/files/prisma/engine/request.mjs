@@ -6,8 +6,11 @@ import { parse } from "graphql";
 import { KnownError } from "./errors.mjs";
 
 const RAW_ACTIONS = new Set(["queryRaw", "executeRaw"]);
-const MODEL_ACTION =
-  /^(createOne|createMany|updateOne|updateMany|upsertOne|deleteOne|deleteMany|findFirst|findUnique|findMany|aggregate|groupBy)(.+?)(OrThrow)?$/;
+const MODEL_ACTIONS = [
+  "createOne", "createMany", "updateOne", "updateMany", "upsertOne", "deleteOne", "deleteMany",
+  "findFirst", "findUnique", "findMany", "aggregate", "groupBy",
+];
+const MODEL_ACTION = new RegExp(`^(${MODEL_ACTIONS.join("|")})(.+?)(OrThrow)?$`);
 
 // Prisma's words for the different nulls of a Json column; never valid JSON texts.
 const JSON_NULLS = new Set(["DbNull", "JsonNull", "AnyNull"]);
@@ -71,7 +74,7 @@ function jsonValue(value) {
     throw new KnownError("P2009", "Invalid argument value: it is not a valid `JSON String`");
   }
   if (!isReadableJson(parsed)) {
-    throw new KnownError("P2009", "Invalid argument value: JSON too deep, a number too large, or half a surrogate pair");
+    throw new KnownError("P2009", "Invalid JSON: too deep, a number too large, or half of a surrogate pair");
   }
   return { $type: "Json", value };
 }
@@ -111,7 +114,8 @@ class JsonMarker {
 
   #field(model, name) {
     const field = this.#models.get(model)?.get(name);
-    return { isJson: field?.type === "Json", relation: this.#models.has(field?.type) ? field.type : undefined, list: field?.list };
+    const relation = this.#models.has(field?.type) ? field.type : undefined;
+    return { isJson: field?.type === "Json", relation, list: field?.list };
   }
 
   #filter(filter, model) {
@@ -120,8 +124,8 @@ class JsonMarker {
       const { isJson, relation } = this.#field(model, key);
       if (isJson) return jsonFilter(value);
       if (relation) return this.#relationFilter(value, relation);
-      if (key === "AND" || key === "OR" || key === "NOT") return mapOneOrMany(value, (item) => this.#filter(item, model));
-      return value;
+      const isLogic = key === "AND" || key === "OR" || key === "NOT";
+      return isLogic ? mapOneOrMany(value, (item) => this.#filter(item, model)) : value;
     });
   }
 
@@ -209,9 +213,9 @@ export class RequestTranslator {
       // The message of the parser quotes the query only by the offending token.
       throw new MalformedRequest(error.message.slice(0, 200));
     }
-    const [operation] = document.definitions;
-    const [field] = operation.selectionSet?.selections ?? [];
-    if (document.definitions.length !== 1 || operation.selectionSet?.selections.length !== 1 || field.kind !== "Field") {
+    const [operation, ...moreOperations] = document.definitions;
+    const [field, ...moreFields] = operation.selectionSet?.selections ?? [];
+    if (moreOperations.length > 0 || moreFields.length > 0 || field?.kind !== "Field") {
       throw new MalformedRequest("expected one operation with one field");
     }
     return field;
@@ -227,7 +231,7 @@ export class RequestTranslator {
   }
 
   #arguments(field) {
-    return Object.fromEntries((field.arguments ?? []).map((argument) => [argument.name.value, plainValue(argument.value)]));
+    return Object.fromEntries((field.arguments ?? []).map(({ name, value }) => [name.value, plainValue(value)]));
   }
 
   /** Relations may carry arguments of their own (include={"keys": {"where": ...}}). */

@@ -2,10 +2,12 @@
 import { createServer } from "node:http";
 
 import { KnownError, errorEntry } from "./errors.mjs";
+import { refuseStrangers } from "./peers.mjs";
 import { MalformedRequest } from "./request.mjs";
 import { TRACE } from "./transactions.mjs";
 
 const TRANSACTION = /^\/transaction\/([\w-]+)\/(commit|rollback)$/;
+
 async function readBody(request) {
   const chunks = [];
   for await (const chunk of request) chunks.push(chunk);
@@ -24,7 +26,8 @@ async function runQuery(request, { engine, requests, responses }) {
   const query = requests.translate(parseJson(await readBody(request)));
   // The engine does not survive a batch without queries.
   if (query.batch?.length === 0) return { batchResult: [] };
-  return responses.translate(JSON.parse(await engine.query(JSON.stringify(query), TRACE, request.headers["x-transaction-id"])));
+  const transaction = request.headers["x-transaction-id"];
+  return responses.translate(JSON.parse(await engine.query(JSON.stringify(query), TRACE, transaction)));
 }
 
 /**
@@ -69,6 +72,7 @@ export function createEngineServer(parts) {
     // What respond() throws is a trap of the engine: main.mjs ends the process, and the client starts another one.
     respond(request, response, parts);
   });
+  server.on("connection", refuseStrangers);
   // The client keeps idle connections and would meet a half-closed one; a query may take as long as it takes.
   server.keepAliveTimeout = 0;
   server.headersTimeout = 0;

@@ -1,6 +1,7 @@
 // DATABASE_URL with Prisma's parameters -> options of the pg driver.
-// Parameters: https://www.prisma.io/docs/orm/overview/databases/postgresql#arguments ; sslrootcert and
-// sslmode=verify-* are libpq's, LiteLLM rewrites them to sslcert + sslaccept=strict, a hand-started engine may see them.
+// Parameters: https://www.prisma.io/docs/orm/overview/databases/postgresql#arguments
+// sslrootcert and sslmode=verify-* are libpq's: LiteLLM rewrites them to sslcert and sslaccept=strict before it starts
+// an engine, other callers may not.
 import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 

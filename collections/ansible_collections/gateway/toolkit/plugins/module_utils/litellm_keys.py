@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ansible_collections.gateway.toolkit.plugins.module_utils.litellm_api import (
@@ -28,6 +28,7 @@ Action = Literal["created", "updated", "unchanged", "replaced", "deleted"]
 Difference = tuple[Any, Any]
 
 REPLACED = "-replaced-"
+NEXT = "-next-"
 REMEDY_NEW_KEY = (
     "change litellm_virtual_key if you set one, else remove the file virtual_key from litellm_virtual_key_directory on "
     "the gateway's host, and run the playbook again"
@@ -53,6 +54,11 @@ class Outcome:
 
 def replaced_alias(alias: str, token_hash: str) -> str:
     return f"{alias}{REPLACED}{token_hash[:8]}"
+
+
+def next_alias(alias: str, token_hash: str) -> str:
+    """What a rotation calls the new key until the old one is gone."""
+    return f"{alias}{NEXT}{token_hash[:8]}"
 
 
 def leftovers(client: LiteLLMClient, alias: str) -> list[KeyRecord]:
@@ -87,6 +93,9 @@ def ensure_present(client: LiteLLMClient, key: str, limits: KeyLimits, check_mod
     if own is not None:
         _require_active(own)
     holders = [record for record in client.list_by_alias(limits.alias) if record.hash != token_hash]
+    if own is not None and holders and own.alias == next_alias(limits.alias, token_hash):
+        # A rotation that is not finished: both keys live until it has retired the old one.
+        limits, holders = replace(limits, alias=own.alias), []
     # A key of ours that has another alias was not made by a replacement: nothing says the holder may go.
     if own is not None and holders and own.alias != limits.alias:
         raise KeyProblem(
