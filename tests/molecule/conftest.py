@@ -135,7 +135,7 @@ def http(
 
 def address_of(host: Host) -> str:
     """The address at which other hosts reach this one."""
-    return host.run("hostname -I").stdout.split()[0]
+    return str(host.run("hostname -I").stdout.split()[0])
 
 
 def listeners(host: Host, port: int) -> set[str]:
@@ -146,7 +146,7 @@ def listeners(host: Host, port: int) -> set[str]:
 
 def secret(host: Host, path: str) -> str:
     """A secret's value, from its root-only file."""
-    return host.file(path).content_string.strip()
+    return str(host.file(path).content_string.strip())
 
 
 def show(host: Host, unit: str) -> dict[str, str]:
@@ -158,7 +158,7 @@ def psql(host: Host, query: str) -> str:
     """The answer of LiteLLM's database to a query."""
     done = host.run(f"sudo -u postgres psql -XAt litellm -c {shlex.quote(query)}")
     assert done.rc == 0, done.stderr
-    return done.stdout.strip()
+    return str(done.stdout.strip())
 
 
 @dataclass(frozen=True)

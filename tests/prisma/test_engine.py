@@ -111,7 +111,7 @@ class Process(unittest.TestCase):
         """The engine runs any SQL without a password: other users of the host must not reach the database by it."""
         script = (
             "import os, socket, sys; os.setgid(65534); os.setuid(65534)\n"
-            "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])), 5)\n"
+            "s = socket.socket(); s.settimeout(5); s.connect((b'127.0.0.1', int(sys.argv[1])))\n"
             "s.sendall(b'GET /status HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n')\n"
             "print(s.recv(100))\n"
         )
@@ -183,6 +183,7 @@ class Process(unittest.TestCase):
         with engine() as (_, port):
             wait_ready(port)
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            self.addCleanup(connection.close)
             connection.auto_open = 0
             connection.connect()
             for pause in (0, 6.5):

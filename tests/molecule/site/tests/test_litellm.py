@@ -90,9 +90,11 @@ def test_no_argument_of_any_process_holds_the_database_password(proxy1: Host) ->
     """LiteLLM by itself runs `prisma migrate diff --from-url <DATABASE_URL>` at every start."""
     password = secret(proxy1, "/etc/litellm-database/secrets/password")
     proxy1.run_expect([0], "systemctl restart litellm.service")
+    # Every process of a start, until LiteLLM is alive.
     watch = (
-        "for i in $(seq 120); do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '; "
-        f"curl -fs {address_of(proxy1)}:4000/health/liveliness >/dev/null 2>&1 && break; sleep 0.3; done"
+        "for i in $(seq 200); do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '; "
+        f"python3 -c \"import urllib.request as u; u.urlopen('http://{address_of(proxy1)}:4000/health/liveliness')\" "
+        "2>/dev/null && break; sleep 0.1; done"
     )
     assert password not in proxy1.run(watch).stdout
 
@@ -104,3 +106,14 @@ def test_a_taken_port_is_refused_with_one_sentence(proxy1: Host) -> None:
     assert taken.rc == 1
     assert "litellm_port" in taken.stderr
     assert check.split()[-1] in proxy1.run("systemctl cat litellm.service").stdout
+
+
+def test_the_query_engine_serves_nobody_but_litellm(proxy1: Host) -> None:
+    """It runs any SQL that it is sent and asks for no password, and every user of the host can reach its port."""
+    port = proxy1.run("ss -Hltnp | grep query-engine").stdout.split()[3].rsplit(":", 1)[1]
+    ask = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{port}/status', timeout=5).status)"
+    allowed = proxy1.run(f'setpriv --reuid litellm --clear-groups python3 -c "{ask}"')
+    assert allowed.stdout == "200\n", allowed.stderr
+    refused = proxy1.run(f'setpriv --reuid nobody --clear-groups python3 -c "{ask}"')
+    assert refused.rc != 0
+    assert refused.stdout == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -78,9 +79,14 @@ def test_no_journal_or_log_holds_one(loud_run: str, secrets: list[str], hosts: d
         assert [value for value in secrets if value in journal] == [], name
 
 
-def test_no_world_readable_file_holds_one(loud_run: str, secrets: list[str], hosts: dict[str, Host]) -> None:
+def test_no_world_readable_file_holds_one(
+    loud_run: str, secrets: list[str], hosts: dict[str, Host], pytestconfig: pytest.Config
+) -> None:
     for name, host in hosts.items():
-        host.run_expect([0], f"umask 077; printf '%s\\n' {' '.join(map(shlex.quote, secrets))} > /root/secrets.tmp")
+        # Over standard input: sudo logs the commands that it runs.
+        config = str(state_directory(pytestconfig) / "ssh_config")
+        write = ["ssh", "-F", config, name, "sudo sh -c 'umask 077; cat > /root/secrets.tmp'"]
+        subprocess.run(write, input="\n".join(secrets) + "\n", text=True, check=True)
         search = (
             "find / -xdev \\( -path /proc -o -path /sys -o -path /root \\) -prune -o -type f -perm -o=r -size -8M"
             " -newer /etc/machine-id -print0 | xargs -0 grep -lF -f /root/secrets.tmp; rm /root/secrets.tmp"

@@ -310,11 +310,6 @@ class LiteLLMClient:
     def from_file(cls, url: str, master_key_file: str, **options: Any) -> LiteLLMClient:
         return cls(url, read_master_key(master_key_file), **options)
 
-    @property
-    def url(self) -> str:
-        """Where it asks."""
-        return self._url
-
     # --- reading ---------------------------------------------------------------------------------------------------
 
     def find_by_hash(self, token_hash: str) -> KeyRecord | None:
@@ -345,11 +340,6 @@ class LiteLLMClient:
     def list_by_alias_part(self, part: str) -> list[KeyRecord]:
         """Live keys whose alias contains ``part``; LiteLLM ignores upper and lower case here, so check the result."""
         return self._list({"key_alias": part, "substring_matching": "true"})
-
-    def calls(self, token_hash: str, first_day: str, last_day: str) -> int:
-        """How many calls are booked on the key between two days (YYYY-MM-DD); LiteLLM books about every 10 s."""
-        query = {"api_key": token_hash, "start_date": first_day, "end_date": last_day, "page": "1", "page_size": "1"}
-        return int(self._admin("GET", "/spend/logs/v2", query=query).get("total") or 0)
 
     def models(self) -> tuple[str, ...]:
         """Every model name that LiteLLM serves."""

@@ -44,18 +44,32 @@ class Result:
     usable: bool = True
 
 
+class RotationClient(LiteLLMClient):
+    """What a rotation asks beyond the management of keys."""
+
+    @property
+    def url(self) -> str:
+        """Where it asks."""
+        return self._url
+
+    def calls(self, token_hash: str, first_day: str, last_day: str) -> int:
+        """How many calls are booked on the key between two days (YYYY-MM-DD); LiteLLM books about every 10 s."""
+        query = {"api_key": token_hash, "start_date": first_day, "end_date": last_day, "page": "1", "page_size": "1"}
+        return int(self._admin("GET", "/spend/logs/v2", query=query).get("total") or 0)
+
+
 def proof(what: str, result: object) -> Proof:
     return {"proof": what, "result": str(result)}
 
 
-def strays(client: LiteLLMClient, alias: str, ours: Sequence[str]) -> list[KeyRecord]:
+def strays(client: RotationClient, alias: str, ours: Sequence[str]) -> list[KeyRecord]:
     """Live keys that a rotation of ``alias`` made and nobody knows any more; ``ours``: hashes that are known."""
     pattern = re.compile(re.escape(alias + NEXT) + "[0-9a-f]{8}")
     found = client.list_by_alias_part(alias + NEXT)
     return [key for key in found if pattern.fullmatch(key.alias or "") and key.hash not in ours]
 
 
-def register(client: LiteLLMClient, old: str, new: str, limits: KeyLimits, emergency: bool) -> Result:
+def register(client: RotationClient, old: str, new: str, limits: KeyLimits, emergency: bool) -> Result:
     """The new key beside the old one, with the same limits and the old one's spend, proved by GET /v1/models.
 
     With ``emergency`` the old key is deleted before anything else; retire proves later that it is refused.
@@ -99,7 +113,7 @@ def require_ours(record: KeyRecord, alias: str) -> None:
         )
 
 
-def prove_directly(client: LiteLLMClient, new: str, model: str, timeout: float) -> Result:
+def prove_directly(client: RotationClient, new: str, model: str, timeout: float) -> Result:
     """Ask with the new key, from where the gateway asks: the models, then one token of ``model`` ("" = none)."""
     seen = until(client, lambda: client.probe(new), "accepted", "over_budget")
     where = f"{client.url} from the gateway's host"
@@ -116,7 +130,7 @@ def prove_directly(client: LiteLLMClient, new: str, model: str, timeout: float) 
     return Result(False, (*proofs, proof(f"{MODEL_PROOF} ({model})", answer.status)))
 
 
-def prove_used(client: LiteLLMClient, new: str, calls: int, patience: float) -> Result:
+def prove_used(client: RotationClient, new: str, calls: int, patience: float) -> Result:
     """At least ``calls`` calls are booked on the new key, waiting ``patience`` seconds for LiteLLM to book them."""
     # Days around now, whatever the clocks of the hosts say.
     now = datetime.now(timezone.utc)
@@ -134,7 +148,7 @@ def prove_used(client: LiteLLMClient, new: str, calls: int, patience: float) -> 
         client.wait()
 
 
-def retire(client: LiteLLMClient, old: str, new: str, alias: str) -> Result:
+def retire(client: RotationClient, old: str, new: str, alias: str) -> Result:
     """The old key is deleted and refused, the new one has its alias and all its spend."""
     own = client.info(key_hash(new))
     require_ours(own, alias)
@@ -157,7 +171,7 @@ def retire(client: LiteLLMClient, old: str, new: str, alias: str) -> Result:
     return Result(True, (*proofs, proof("new key is accepted after that", last.status)))
 
 
-def revoke(client: LiteLLMClient, old: str, new: str, alias: str) -> Result:
+def revoke(client: RotationClient, old: str, new: str, alias: str) -> Result:
     """Undo: the old key is proved to work, then the new one is deleted and refused."""
     last = until(client, lambda: client.probe(old), "accepted", "over_budget")
     if last.verdict not in ("accepted", "over_budget"):
@@ -170,7 +184,7 @@ def revoke(client: LiteLLMClient, old: str, new: str, alias: str) -> Result:
     return Result(True, (*proofs, delete(client, new, "new")))
 
 
-def delete(client: LiteLLMClient, key: str, which: str) -> Proof:
+def delete(client: RotationClient, key: str, which: str) -> Proof:
     """No live key with this value, and it is refused by every process of this LiteLLM; each may know it for 60 s."""
     client.delete_by_hash(key_hash(key))
     begun = time.monotonic()
@@ -184,7 +198,7 @@ def delete(client: LiteLLMClient, key: str, which: str) -> Proof:
     return proof(f"{which} key is refused, after {time.monotonic() - begun:.0f} s", last.status)
 
 
-def until(client: LiteLLMClient, ask: Callable[[], Probe], *verdicts: str) -> Probe:
+def until(client: RotationClient, ask: Callable[[], Probe], *verdicts: str) -> Probe:
     """The first answer with one of these verdicts, or the last one when ``client.patience`` seconds are over."""
     end = time.monotonic() + client.patience
     while True:

@@ -170,7 +170,7 @@ def found_again(ledger: Ledger, files: Files, now: datetime) -> Ledger:
 
 
 def begin(ledger: Ledger, files: Files, wish: Wish, now: datetime, make: Callable[[], str]) -> Change:
-    """Take up the unfinished rotation, or start a due one with the operator's value or ``make()``, or change nothing."""
+    """Take up the unfinished rotation, or start a due one with the operator's value or ``make()``, or do nothing."""
     ledger = found_again(ledger, files, now)
     if ledger.rotation is not None:
         return take_up(ledger, files, wish)
@@ -180,9 +180,7 @@ def begin(ledger: Ledger, files: Files, wish: Wish, now: datetime, make: Callabl
         strays: tuple[tuple[str, str | None], ...] = (("next", None),) if files.next and files.current else ()
         return Change(ledger, strays)
     value = wish.value or make()
-    rotation = Rotation(
-        fingerprint(files.current), fingerprint(value), reason, to_text(now), emergency=wish.emergency
-    )
+    rotation = Rotation(fingerprint(files.current), fingerprint(value), reason, to_text(now), emergency=wish.emergency)
     return Change(replace(ledger, rotation=rotation), (("next", value),))
 
 
@@ -323,6 +321,6 @@ def lost(rotation: Rotation, name: str) -> RotationProblem:
     """A file does not hold what the rotation left there."""
     file = {"current": "in use", "next": "kept as .next", "old": "kept as .old"}[name]
     return RotationProblem(
-        f"The value {file} is not the one that the unfinished rotation {rotation.old} -> {rotation.new} left there: put "
-        "it back, or remove the rotation's state file to give that rotation up."
+        f"The value {file} is not the one that the unfinished rotation {rotation.old} -> {rotation.new} left there: "
+        "put it back, or remove the rotation's state file to give that rotation up."
     )

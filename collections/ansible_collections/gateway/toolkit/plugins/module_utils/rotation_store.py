@@ -47,7 +47,8 @@ class Store:
         made = None
         if os.path.exists(self.path("current")):
             made = datetime.fromtimestamp(os.stat(self.path("current")).st_mtime, timezone.utc)
-        return Files(*(self._read(self.path(which)) for which in SUFFIXES), made)
+        current, following, old = (self._read(self.path(which)) for which in SUFFIXES)
+        return Files(current, following, old, made)
 
     def ledger(self) -> Ledger:
         text = self._read(self.ledger_path)

@@ -27,6 +27,10 @@ options:
     description: Group that owns the directory and the files.
     type: str
     default: root
+  transport_key:
+    description: Set by the controller for each call; the values come back unreadable without it.
+    type: str
+    default: ""
   secrets:
     description: The secrets.
     type: list
@@ -135,6 +139,7 @@ from ansible_collections.gateway.toolkit.plugins.module_utils.atomic_file import
     user_id,
     write_atomic,
 )
+from ansible_collections.gateway.toolkit.plugins.module_utils.one_time_pad import hide
 from ansible_collections.gateway.toolkit.plugins.module_utils.redaction import seal, secrets_in
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -269,6 +274,7 @@ def argument_spec() -> dict[str, Any]:
         "directory": {"type": "path", "required": True},
         "owner": {"type": "str", "default": "root"},
         "group": {"type": "str", "default": "root"},
+        "transport_key": {"type": "str", "default": "", "no_log": True},
         "secrets": {"type": "list", "elements": "dict", "required": True, "no_log": True, "options": secret},
     }
 
@@ -276,7 +282,7 @@ def argument_spec() -> dict[str, Any]:
 def main() -> None:
     """Judge all secrets, then write what must be written, then return the values."""
     module = AnsibleModule(argument_spec(), supports_check_mode=True)
-    directory = module.params["directory"]
+    directory, key = module.params["directory"], module.params["transport_key"]
     names = [field.name for field in fields(Wanted)]
     wanted = [Wanted(**{name: item[name] for name in names}) for item in module.params["secrets"]]
     seal(module, secrets_in([], [item.value for item in wanted]))
@@ -322,7 +328,7 @@ def main() -> None:
     seal(module, [])
     module.exit_json(
         changed=bool(changed_names or repaired or current is None),
-        secrets={name: item.value for name, item in kept.items()},
+        secrets={name: hide(key, name, item.value) if key else item.value for name, item in kept.items()},
         fingerprints={name: hashlib.sha256(item.value.encode()).hexdigest()[:12] for name, item in kept.items()},
         generated=[name for name, item in kept.items() if item.generated],
         changed_names=changed_names,

@@ -114,8 +114,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gateway.toolkit.plugins.module_utils import litellm_rotation as steps
 from ansible_collections.gateway.toolkit.plugins.module_utils.litellm_api import (
     KeyLimits,
-    LiteLLMClient,
     LiteLLMError,
+    read_master_key,
 )
 from ansible_collections.gateway.toolkit.plugins.module_utils.litellm_keys import KeyProblem
 from ansible_collections.gateway.toolkit.plugins.module_utils.redaction import seal, secrets_in
@@ -148,10 +148,8 @@ NEEDED = [
 def run(params: dict[str, Any]) -> steps.Result:
     """Do the step. LiteLLMError and KeyProblem carry a sentence for the operator."""
     old, new, alias = params["old_key"], params["new_key"], params["alias"]
-    if params["state"] == "proved":
-        client = LiteLLMClient(params["url"], "", timeout=params["timeout"])
-    else:
-        client = LiteLLMClient.from_file(params["url"], params["master_key_file"], timeout=params["timeout"])
+    master_key = "" if params["state"] == "proved" else read_master_key(params["master_key_file"])
+    client = steps.RotationClient(params["url"], master_key, timeout=params["timeout"])
     if params["state"] != "used":
         client.patience = float(params["patience"])
     if params["state"] == "proved":
@@ -170,7 +168,8 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, required_if=NEEDED)
     params = module.params
     seal(module, secrets_in([], [params["new_key"], params["old_key"]]))
-    empty = [name for state, _value, names in NEEDED for name in names if _value == params["state"] and not params[name]]
+    needed = next(names for _state, value, names in NEEDED if value == params["state"])
+    empty = [name for name in needed if not params[name]]
     if empty:
         module.fail_json(msg=f"{', '.join(empty)} must not be empty for {params['state']}.")
     try:

@@ -260,9 +260,7 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         return {"changed": True, "secrets": {}, **summary(shown, params, now, fresh), "active": False}
     result: dict[str, Any] = {}
     if params["action"] == "finish":
-        receipt = rules.receipt(
-            rules.required(ledger), params["name"], params["subject"], platform.node(), now
-        )
+        receipt = rules.receipt(rules.required(ledger), params["name"], params["subject"], platform.node(), now)
         store.append(receipt)
         result = {"receipt": receipt}
     store.apply(change)
