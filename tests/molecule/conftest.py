@@ -151,7 +151,8 @@ def secret(host: Host, path: str) -> str:
 
 def show(host: Host, unit: str) -> dict[str, str]:
     """What systemd says of a unit."""
-    return dict(line.split("=", 1) for line in host.run(f"systemctl show {unit}").stdout.splitlines() if "=" in line)
+    shown = host.run(f"systemctl show --all {unit}").stdout
+    return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
 
 
 def psql(host: Host, query: str) -> str:

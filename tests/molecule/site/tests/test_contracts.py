@@ -44,6 +44,16 @@ def test_the_wasm_engine_does_all_that_litellm_asks_of_prisma(proxy1: Host, copi
     assert tests_run(done.stderr) > 50
 
 
+def test_the_wasm_engine_translates_what_plain_data_says(proxy1: Host, copied: None) -> None:
+    done = proxy1.run(
+        f"cd {PLACE} && ENGINE_SOURCES=/opt/litellm/current/prisma/engine "
+        "/opt/nodejs/current/bin/node --test --test-reporter=tap tests/prisma/engine.test.mjs"
+    )
+    assert done.rc == 0, done.stdout
+    assert "\n# fail 0\n" in done.stdout
+    assert "\n# pass 0\n" not in done.stdout
+
+
 def test_litellm_behaves_as_its_double_does(proxy1: Host, copied: None) -> None:
     done = proxy1.run(
         f"cd {PLACE} && LITELLM_TEST_URL=http://{address_of(proxy1)}:4000 "

@@ -40,8 +40,10 @@ def test_a_setting_that_openclaw_does_not_know_is_refused(playbooks: Playbooks, 
 
 def test_a_model_that_litellm_does_not_offer_is_refused(playbooks: Playbooks, gateway1: Host) -> None:
     """The agent would fail at its first prompt; OpenClaw's own validation finds nothing wrong with it."""
-    wrong = {"agents": {"defaults": {"model": {"primary": "litellm/no-such-model"}}}}
-    refused = playbooks.run("playbooks/gateway.yml", variables={"openclaw_gateway_config_extra": wrong})
+    models = [
+        {"name": name, "model": "hosted_vllm/demo-model"} for name in ("claude-sonnet-4-5-20250929", "no-such-model")
+    ]
+    refused = playbooks.run("playbooks/gateway.yml", variables={"litellm_models": models})
     assert refused.rc != 0
     assert "no-such-model" in refused.output
     assert "no-such-model" not in gateway1.file("/var/lib/openclaw/.openclaw/openclaw.json").content_string

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 
 import pytest
 from conftest import MASTER_KEY_FILE, address_of, http, psql, secret
@@ -20,7 +21,7 @@ def url(proxy1: Host) -> str:
 @pytest.fixture(scope="module")
 def row(proxy1: Host, gateway1: Host) -> dict[str, str]:
     token = hashlib.sha256(secret(gateway1, KEY_FILE).encode()).hexdigest()
-    names = ("key_alias", "max_budget", "budget_duration", "allowed_routes", "spend")
+    names = ("key_alias", "max_budget", "budget_duration", "allowed_routes")
     values = psql(proxy1, f"select {', '.join(names)} from \"LiteLLM_VerificationToken\" where token = '{token}'")
     return dict(zip(names, values.split("|"), strict=True))
 
@@ -36,8 +37,14 @@ def test_there_is_one_key_for_the_gateway(proxy1: Host) -> None:
     assert aliases.split("\n") == ["openclaw-gateway1"]
 
 
-def test_the_deployments_own_prompt_was_booked_on_it(row: dict[str, str]) -> None:
-    assert float(row["spend"]) > 0
+def test_a_prompt_through_the_gateway_is_booked_on_it(proxy1: Host, gateway1: Host) -> None:
+    question = "select spend from \"LiteLLM_VerificationToken\" where key_alias = 'openclaw-gateway1'"
+    before = float(psql(proxy1, question))
+    assert gateway1.run("openclaw infer model run --gateway --json --prompt hello").rc == 0
+    deadline = time.monotonic() + 60
+    while float(psql(proxy1, question)) <= before and time.monotonic() < deadline:
+        time.sleep(1)
+    assert float(psql(proxy1, question)) > before
 
 
 def test_it_opens_the_models_and_no_administration(gateway1: Host, url: str) -> None:
