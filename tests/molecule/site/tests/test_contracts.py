@@ -24,12 +24,14 @@ def copied(pytestconfig: pytest.Config, proxy1: Host) -> Generator[None]:
     with subprocess.Popen(pack, stdout=subprocess.PIPE) as tar:
         subprocess.run(["ssh", "-F", str(config), "proxy1", unpack], stdin=tar.stdout, check=True)
     assert tar.returncode == 0
-    proxy1.run_expect([0], f"sudo -u postgres createdb --owner litellm {DATABASE}")
+    proxy1.run_expect(
+        [0], f"sudo -u postgres dropdb --if-exists {DATABASE} && sudo -u postgres createdb --owner litellm {DATABASE}"
+    )
     yield
     proxy1.run(f"sudo -u postgres dropdb --force {DATABASE}; rm -rf {PLACE}")
 
 
-def tests_run(output: str) -> int:
+def number_run(output: str) -> int:
     """How many tests unittest ran, from its closing lines."""
     return next(int(line.split()[1]) for line in output.splitlines() if line.startswith("Ran "))
 
@@ -41,7 +43,7 @@ def test_the_wasm_engine_does_all_that_litellm_asks_of_prisma(proxy1: Host, copi
         "/opt/litellm/current/venv/bin/python -m unittest discover"
     )
     assert done.rc == 0, done.stderr
-    assert tests_run(done.stderr) > 50
+    assert number_run(done.stderr) > 50
 
 
 def test_the_wasm_engine_translates_what_plain_data_says(proxy1: Host, copied: None) -> None:
@@ -61,5 +63,5 @@ def test_litellm_behaves_as_its_double_does(proxy1: Host, copied: None) -> None:
         "python3 -m unittest tests/contract/test_litellm_keys.py"
     )
     assert done.rc == 0, done.stderr
-    assert tests_run(done.stderr) > 30
+    assert number_run(done.stderr) > 30
     assert "skipped" not in done.stderr.splitlines()[-1]

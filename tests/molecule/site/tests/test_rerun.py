@@ -86,6 +86,17 @@ def test_changed_limits_update_the_key_in_place_and_the_gateway_does_not_restart
     assert psql(proxy1, question) == f"{token}|5"
 
 
+def test_a_native_engine_that_cannot_be_had_is_one_clear_error(playbooks: Playbooks, proxy1: Host) -> None:
+    pid = main_pid(proxy1, LITELLM)
+    nowhere = {"litellm_prisma_engine": "native", "litellm_prisma_engines_mirror": "http://127.0.0.1:9"}
+    refused = playbooks.run("playbooks/proxy.yml", variables=nowhere)
+    assert refused.rc != 0
+    assert "the native Prisma engines cannot be had from http://127.0.0.1:9" in refused.output
+    assert main_pid(proxy1, LITELLM) == pid
+    back = playbooks.run("playbooks/proxy.yml")
+    assert back.rc == 0, back.output
+
+
 def test_a_taken_port_fails_with_its_name_and_the_next_run_converges(playbooks: Playbooks, proxy1: Host) -> None:
     squatter = f"python3 -m http.server 4000 --bind {address_of(proxy1)}"
     proxy1.run_expect([0], "systemctl stop litellm.service")
