@@ -26,6 +26,7 @@ import os
 import re
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -119,7 +120,7 @@ def completion_of(request: Json, now: int) -> Json:
         reply["tool_calls"] = message["tool_calls"]
     finish = "tool_calls" if message["tool_calls"] else "stop"
     return {
-        "id": "chatcmpl-local",
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion",
         "created": now,
         "model": request["model"],
@@ -131,7 +132,12 @@ def completion_of(request: Json, now: int) -> Json:
 def chunks_of(request: Json, now: int) -> Iterator[Json]:
     """The chunks of a streamed answer, without the final [DONE]; usage only where stream_options asks for it."""
     message = answer_to(request)
-    head = {"id": "chatcmpl-local", "object": "chat.completion.chunk", "created": now, "model": request["model"]}
+    head = {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": "chat.completion.chunk",
+        "created": now,
+        "model": request["model"],
+    }
     wants_usage = bool((request.get("stream_options") or {}).get("include_usage"))
     nothing = {"usage": None} if wants_usage else {}
 

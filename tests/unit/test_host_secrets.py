@@ -55,6 +55,12 @@ def store(folder: Path, name: str, data: bytes, bits: int = 0o600) -> Path:
 # Decisions
 
 
+def test_a_stored_value_that_is_rotated_wins_over_the_operators() -> None:
+    rotated = Wanted("key", value=GIVEN, keep_stored=True)
+    assert decide(rotated, "/s/key", live(STORED + "\n")).value == STORED
+    assert decide(rotated, "/s/key", None).value == GIVEN
+
+
 def test_operators_value_wins_over_the_stored_one() -> None:
     kept = decide(Wanted("key", value=GIVEN), "/s/key", live(STORED + "\n"))
     assert (kept.value, kept.store, kept.generated) == (GIVEN, True, False)

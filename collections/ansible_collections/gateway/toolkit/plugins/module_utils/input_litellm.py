@@ -63,14 +63,24 @@ PATHS = (
     "litellm_secrets_directory",
     "litellm_database_secrets_directory",
     "litellm_virtual_key_directory",
+    "litellm_virtual_key_rotation_directory",
 )
-BOOLEANS = ("litellm_use_chat_completions", "litellm_admin_ui", "litellm_migrate", "litellm_no_log")
+BOOLEANS = (
+    "litellm_use_chat_completions",
+    "litellm_admin_ui",
+    "litellm_migrate",
+    "litellm_no_log",
+    "litellm_virtual_key_rotate",
+    "litellm_virtual_key_rotate_emergency",
+)
 LIMITS = {
     "litellm_num_retries": (0, 20, "retries"),
     "litellm_request_timeout": (1, 86_400, "seconds"),
     "litellm_start_timeout": (10, 3_600, "seconds"),
     "litellm_spend_flush_seconds": (1, 3_600, "seconds"),
     "litellm_database_connection_pool_limit": (1, 500, "connections"),
+    "litellm_virtual_key_max_age": (0, 3_650, "days"),
+    "litellm_virtual_key_overlap": (0, 3_600, "seconds"),
 }
 _OWN_SETTINGS = {
     "model_list": "litellm_models",

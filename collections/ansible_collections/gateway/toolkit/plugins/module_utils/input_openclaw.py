@@ -25,12 +25,14 @@ BOOLEANS = (
     "openclaw_gateway_telemetry",
     "openclaw_gateway_update_check",
     "openclaw_gateway_health_turn",
+    "openclaw_gateway_token_rotate",
 )
 PATHS = (
     "openclaw_gateway_directory",
     "openclaw_gateway_nodejs",
     "openclaw_gateway_home",
     "openclaw_gateway_secrets_directory",
+    "openclaw_gateway_rotation_directory",
 )
 LIMITS = {
     "openclaw_gateway_request_timeout": (1, 86_400, "seconds"),

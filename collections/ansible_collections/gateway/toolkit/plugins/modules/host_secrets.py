@@ -57,6 +57,12 @@ options:
         description: Whether a missing secret is generated. If not, it must be given or be there.
         type: bool
         default: true
+      keep_stored:
+        description:
+          - Whether a stored value wins over the operator's. For secrets that M(gateway.toolkit.rotation) changes, which
+            proves the operator's new value before the old one ends.
+        type: bool
+        default: false
       immutable:
         description: Whether a value that differs from the stored one is refused.
         type: bool
@@ -155,6 +161,7 @@ class Wanted:
     prefix: str = ""
     bytes: int = 32
     generate: bool = True
+    keep_stored: bool = False
     immutable: bool = False
     variable: str = ""
     min_length: int = 1
@@ -211,7 +218,7 @@ def stored_value(path: str, live: LiveFile, wanted: Wanted) -> str:
 def decide(wanted: Wanted, path: str, live: LiveFile | None) -> Kept:
     """Which value counts: the operator's, the stored one, or a new one. FileProblem when none can be used."""
     label = wanted.variable or f"The given value for {path}"
-    if wanted.value:
+    if wanted.value and not (wanted.keep_stored and live is not None):
         problem = flaw(wanted.value, wanted)
         if problem:
             raise FileProblem(f"{label} {problem}.")
@@ -266,6 +273,7 @@ def argument_spec() -> dict[str, Any]:
         "prefix": {"type": "str", "default": ""},
         "bytes": {"type": "int", "default": 32},
         "generate": {"type": "bool", "default": True},
+        "keep_stored": {"type": "bool", "default": False},
         "immutable": {"type": "bool", "default": False},
         "variable": {"type": "str", "default": ""},
         "min_length": {"type": "int", "default": 1},
