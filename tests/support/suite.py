@@ -10,11 +10,14 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = ROOT / ".venv" / "bin"
@@ -23,6 +26,9 @@ RED = ROOT / ".cache" / "red"
 TESTBED = str(ROOT / "tests" / "support" / "testbed")
 # Folders with tests that need no host.
 UNIT = ("tests/unit", "tests/bad_input", "tests/contract")
+# Scenarios at a time, on any number of cores: one has up to 2 GB of services.
+PARALLEL = 2
+PRINTING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -36,12 +42,14 @@ class Outcome:
     seconds: float
 
 
-def call(*command: str, env: dict[str, str] | None = None) -> int:
-    """Run `command` in the root folder with the tools of .venv and return its exit status."""
+def call(*command: str, env: dict[str, str] | None = None, log: TextIO | None = None) -> int:
+    """Run `command` in the root folder with the tools of .venv and return its exit status; `log` takes its output."""
     path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
     colour = {} if sys.stdout.isatty() else {"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PY_COLORS": "0"}
     full = {**os.environ, "PATH": path, **colour, **(env or {})}
-    return subprocess.run(command, cwd=ROOT, env=full, stdin=subprocess.DEVNULL, check=False).returncode
+    errors = None if log is None else subprocess.STDOUT
+    done = subprocess.run(command, cwd=ROOT, env=full, stdin=subprocess.DEVNULL, stdout=log, stderr=errors, check=False)
+    return done.returncode
 
 
 def tracked(*patterns: str) -> list[str]:
@@ -134,10 +142,11 @@ def scenarios() -> list[str]:
     return sorted(path.parent.name for path in (ROOT / "tests" / "molecule").glob("*/molecule.yml"))
 
 
-def molecule(scenario: str, keep: bool, only: str | None) -> Outcome:
+def molecule(scenario: str, keep: bool, only: str | None, log: TextIO | None = None) -> Outcome:
     """Run one scenario from nothing to its tests; its hosts go afterwards, unless `keep`.
 
     `only` names one step of molecule, for example verify, to run on the hosts that an earlier run kept.
+    `log` takes what it prints.
     """
     report = REPORTS / f"molecule-{scenario}.xml"
     env = {
@@ -148,16 +157,35 @@ def molecule(scenario: str, keep: bool, only: str | None) -> Outcome:
 
     def run() -> bool:
         if only:
-            return call("molecule", only, "--scenario-name", scenario, env=env) == 0
-        call(TESTBED, "destroy", f"molecule-{scenario}")
+            return call("molecule", only, "--scenario-name", scenario, env=env, log=log) == 0
+        call(TESTBED, "destroy", f"molecule-{scenario}", log=log)
         shutil.rmtree(env["MOLECULE_EPHEMERAL_DIRECTORY"], ignore_errors=True)
         try:
-            return call("molecule", "test", "--destroy=never", "--scenario-name", scenario, env=env) == 0
+            return call("molecule", "test", "--destroy=never", "--scenario-name", scenario, env=env, log=log) == 0
         finally:
             if not keep:
-                call(TESTBED, "destroy", f"molecule-{scenario}")
+                call(TESTBED, "destroy", f"molecule-{scenario}", log=log)
 
     return step(f"molecule {scenario}", run, report if only in (None, "verify") else None)
+
+
+def all_molecule(names: list[str], keep: bool, only: str | None) -> list[Outcome]:
+    """Run scenarios, `PARALLEL` at a time: much of each is waiting. What one prints comes in one piece, at its end."""
+    if len(names) == 1:
+        return [molecule(names[0], keep, only)]
+
+    def run(name: str) -> Outcome:
+        with (REPORTS / f"molecule-{name}.log").open("w+", encoding="utf-8") as log:
+            outcome = molecule(name, keep, only, log)
+            log.seek(0)
+            text = log.read()
+        with PRINTING:
+            print(f"\n--- what molecule {name} printed\n{text}--- end of molecule {name}", flush=True)
+        return outcome
+
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        return list(pool.map(run, names))
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -193,7 +221,7 @@ def main(arguments: list[str]) -> int:
         outcomes.append(unit())
     if options.kind in ("all", "molecule"):
         names = options.scenario or scenarios()
-        outcomes += [molecule(name, options.keep, options.step) for name in names]
+        outcomes += all_molecule(names, options.keep, options.step)
         if not names:
             print("There is no molecule scenario.", flush=True)
             outcomes.append(Outcome("molecule", 0, 1, 0, 0.0))
