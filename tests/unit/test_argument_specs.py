@@ -84,7 +84,7 @@ def test_every_entry_point_has_a_spec_and_every_spec_an_entry_point(role: str) -
     assert all(spec["short_description"] for spec in specs(role).values())
 
 
-@pytest.mark.parametrize("role", ["litellm", "openclaw_gateway", "postgresql"])
+@pytest.mark.parametrize("role", ["litellm", "openclaw_gateway", "postgresql", "tailscale"])
 def test_validate_judges_every_variable(role: str) -> None:
     task = yaml.safe_load((ROLES / role / "tasks/validate.yml").read_text())[0]
     wanted = {name for name in load(role, "defaults/main.yml") if not NOT_JUDGED.search(name)}

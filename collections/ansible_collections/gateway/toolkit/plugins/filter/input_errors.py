@@ -9,6 +9,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.gateway.toolkit.plugins.module_utils.input_litellm import litellm_input_errors
 from ansible_collections.gateway.toolkit.plugins.module_utils.input_openclaw import openclaw_gateway_input_errors
 from ansible_collections.gateway.toolkit.plugins.module_utils.input_postgresql import postgresql_input_errors
+from ansible_collections.gateway.toolkit.plugins.module_utils.input_tailscale import tailscale_input_errors
 
 
 def port_clash_errors(ports: Mapping[str, Any]) -> list[str]:
@@ -46,4 +47,5 @@ class FilterModule:
             "openclaw_gateway_input_errors": _judged(openclaw_gateway_input_errors),
             "port_clash_errors": _judged(port_clash_errors),
             "postgresql_input_errors": _judged(postgresql_input_errors),
+            "tailscale_input_errors": _judged(tailscale_input_errors),
         }
