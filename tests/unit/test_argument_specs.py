@@ -14,7 +14,7 @@ NAMES = sorted(path.parent.parent.name for path in ROLES.glob("*/defaults/main.y
 ENTRY_POINTS = {
     *("main", "validate", "virtual_key", "health", "spend", "inventory", "rotation", "apply_secrets", "prove_turn"),
     *("rotate_virtual_key", "prove_virtual_key", "retire_virtual_key", "undo_virtual_key", "revoke_virtual_key"),
-    "rotate_gateway_token",
+    *("rotate_gateway_token", "preflight"),
 }
 SECRET = re.compile(r"(_token|_password|_key|_provider_keys|_database_url|_environment)$")
 # Files on the controller and names of hosts: the first task that uses one says when it is missing. Aliases have a task
@@ -84,7 +84,7 @@ def test_every_entry_point_has_a_spec_and_every_spec_an_entry_point(role: str) -
     assert all(spec["short_description"] for spec in specs(role).values())
 
 
-@pytest.mark.parametrize("role", ["litellm", "openclaw_gateway", "postgresql", "tailscale"])
+@pytest.mark.parametrize("role", ["firewall", "litellm", "openclaw_gateway", "postgresql", "tailscale"])
 def test_validate_judges_every_variable(role: str) -> None:
     task = yaml.safe_load((ROLES / role / "tasks/validate.yml").read_text())[0]
     wanted = {name for name in load(role, "defaults/main.yml") if not NOT_JUDGED.search(name)}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.gateway.toolkit.plugins.module_utils.input_firewall import firewall_input_errors
 from ansible_collections.gateway.toolkit.plugins.module_utils.input_litellm import litellm_input_errors
 from ansible_collections.gateway.toolkit.plugins.module_utils.input_openclaw import openclaw_gateway_input_errors
 from ansible_collections.gateway.toolkit.plugins.module_utils.input_postgresql import postgresql_input_errors
@@ -43,6 +44,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return name -> filter."""
         return {
+            "firewall_input_errors": _judged(firewall_input_errors),
             "litellm_input_errors": _judged(litellm_input_errors),
             "openclaw_gateway_input_errors": _judged(openclaw_gateway_input_errors),
             "port_clash_errors": _judged(port_clash_errors),

@@ -12,7 +12,8 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_LISTEN = "0A"  # TCP_LISTEN in include/net/tcp_states.h of Linux
+# States in include/net/tcp_states.h of Linux; a UDP socket that waits for anyone has the last one.
+ESTABLISHED, LISTEN, UNCONNECTED = "01", "0A", "07"
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
@@ -22,6 +23,17 @@ class Listener:
 
     address: str
     port: int
+    inode: int
+
+
+@dataclass(frozen=True)
+class Socket:
+    """A TCP or UDP socket: its own end, the other end (port 0: none), its inode (0: the kernel's own)."""
+
+    address: str
+    port: int
+    remote: str
+    remote_port: int
     inode: int
 
 
@@ -45,15 +57,21 @@ def address_text(word: str) -> str:
     return str(mapped or address)
 
 
-def parse_sockets(text: str) -> list[Listener]:
-    """Return the listening sockets in the text of /proc/net/tcp or /proc/net/tcp6."""
+def parse_table(text: str, state: str) -> list[Socket]:
+    """Return the sockets of one state in the text of /proc/net/tcp, tcp6, udp or udp6."""
     found = []
     for line in text.splitlines()[1:]:
         fields = line.split()
-        if len(fields) > 9 and fields[3] == _LISTEN:
-            address, port = fields[1].split(":")
-            found.append(Listener(address_text(address), int(port, 16), int(fields[9])))
+        if len(fields) > 9 and fields[3] == state:
+            (address, port), (remote, remote_port) = fields[1].split(":"), fields[2].split(":")
+            ends = (address_text(address), int(port, 16), address_text(remote), int(remote_port, 16))
+            found.append(Socket(*ends, int(fields[9])))
     return found
+
+
+def parse_sockets(text: str) -> list[Listener]:
+    """Return the listening sockets in the text of /proc/net/tcp or /proc/net/tcp6."""
+    return [Listener(socket.address, socket.port, socket.inode) for socket in parse_table(text, LISTEN)]
 
 
 def in_group(cgroup: str, group: str) -> bool:
@@ -78,6 +96,12 @@ def unit_of(cgroup: str) -> str:
 def read_listeners(net: str = "/proc/net") -> list[Listener]:
     """Return all listening TCP sockets of this network namespace; a kernel without IPv6 has no tcp6 table."""
     return [socket for table in ("tcp", "tcp6") for socket in parse_sockets(_read(os.path.join(net, table)))]
+
+
+def read_sockets(protocol: str, state: str, net: str = "/proc/net") -> list[Socket]:
+    """Return all sockets of a protocol ("tcp", "udp") in one state, of both IP versions."""
+    tables = (protocol, f"{protocol}6")
+    return [socket for table in tables for socket in parse_table(_read(os.path.join(net, table)), state)]
 
 
 def read_owners(inodes: Iterable[int], proc: str = "/proc") -> dict[int, list[Owner]]:
