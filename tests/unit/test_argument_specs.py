@@ -14,7 +14,7 @@ NAMES = sorted(path.parent.parent.name for path in ROLES.glob("*/defaults/main.y
 ENTRY_POINTS = {
     *("main", "validate", "virtual_key", "health", "spend", "inventory", "rotation", "apply_secrets", "prove_turn"),
     *("rotate_virtual_key", "prove_virtual_key", "retire_virtual_key", "undo_virtual_key", "revoke_virtual_key"),
-    *("rotate_gateway_token", "preflight"),
+    *("rotate_gateway_token", "preflight", "reach"),
 }
 SECRET = re.compile(r"(_token|_password|_key|_provider_keys|_database_url|_environment)$")
 # Files on the controller and names of hosts: the first task that uses one says when it is missing. Aliases have a task

@@ -36,6 +36,12 @@ VARIABLES = {
     "openclaw_gateway_state_dir": "/var/lib/openclaw/.openclaw",
     "openclaw_gateway_log_file": "/var/log/openclaw/openclaw.log",
     "openclaw_gateway_config_revision": "0123456789ab",
+    "openclaw_gateway_bind_mode": "lan",
+    "openclaw_gateway_tls_directory": "/var/lib/openclaw/tls",
+    "openclaw_gateway_custom_bind_host": "",
+    "__openclaw_gateway_bind_arguments": "",
+    "__openclaw_gateway_bind_watched": False,
+    "__openclaw_gateway_bind_program": "/opt/openclaw/openclaw_bind.py",
     "openclaw_gateway_group": "openclaw",
     "openclaw_gateway_node": "/opt/nodejs/current/bin/node",
     "openclaw_gateway_entry": "/opt/openclaw/current/node_modules/openclaw/openclaw.mjs",
@@ -80,13 +86,13 @@ def test_the_file_is_marked_as_current_so_that_it_is_not_reverted() -> None:
 
 @pytest.mark.parametrize("bind", ["lan", "loopback", "tailnet"])
 def test_a_bind_needs_no_address(bind: str) -> None:
-    gateway = config(openclaw_gateway_bind=bind, openclaw_gateway_bind_address="192.0.2.7")["gateway"]
+    gateway = config(openclaw_gateway_bind_mode=bind, openclaw_gateway_custom_bind_host="192.0.2.7")["gateway"]
     assert gateway["bind"] == bind
     assert "customBindHost" not in gateway
 
 
-def test_a_custom_bind_names_its_address() -> None:
-    gateway = config(openclaw_gateway_bind="custom", openclaw_gateway_bind_address="192.0.2.7")["gateway"]
+def test_a_named_address_is_a_custom_bind() -> None:
+    gateway = config(openclaw_gateway_bind_mode="custom", openclaw_gateway_custom_bind_host="192.0.2.7")["gateway"]
     assert (gateway["bind"], gateway["customBindHost"]) == ("custom", "192.0.2.7")
 
 
@@ -383,3 +389,20 @@ def test_an_installation_killed_half_way_can_be_repeated(tmp_path: Path) -> None
     installer.program("npm", INSTALLS)
     assert installer.run().stdout == "installed\n"
     assert not (installer.release / "half").exists()
+
+
+def test_only_a_gateway_with_an_address_that_may_be_missing_waits_for_it() -> None:
+    unit = ROLE / "templates/openclaw-gateway.service.j2"
+    assert "ExecStartPre" not in render(unit)
+    arguments = "--interface tailscale0"
+    waits = render(unit, __openclaw_gateway_bind_arguments=arguments, openclaw_gateway_address_timeout=300)
+    assert "openclaw_bind.py wait --interface tailscale0 --seconds 300" in waits
+    assert "TimeoutStartSec=330" in waits
+    assert "openclaw-gateway-bind" not in waits
+    kept = render(unit, __openclaw_gateway_bind_arguments="--address 192.0.2.7", __openclaw_gateway_bind_watched=True)
+    assert "Wants=openclaw-gateway-bind.service" in kept
+
+
+def test_serve_is_openclaws_own() -> None:
+    assert config()["gateway"]["tailscale"] == {"mode": "off"}
+    assert config(openclaw_gateway_tailscale="serve")["gateway"]["tailscale"] == {"mode": "serve"}

@@ -69,6 +69,25 @@ def test_the_documentation_is_off(proxy1: Host, url: str, path: str) -> None:
     assert http(proxy1, url + path).status == 404
 
 
+@pytest.mark.parametrize(
+    "path", ["/key/list", "/key/generate", "/user/list", "/spend/logs", "/ui/", "/", "/health", "/x"]
+)
+def test_another_host_reaches_the_models_and_no_management(proxy1: Host, gateway1: Host, url: str, path: str) -> None:
+    """Not even with the master key."""
+    headers = {"Authorization": f"Bearer {secret(proxy1, MASTER_KEY_FILE)}"}
+    closed = http(gateway1, url + path, headers=headers)
+    assert (closed.status, closed.json["error"]["type"]) == (403, "management_closed")
+    assert http(gateway1, f"{url}/v1/models", headers=headers).status == 200
+    assert http(gateway1, f"{url}/health/readiness").status == 200
+
+
+def test_the_proxys_own_host_manages(proxy1: Host, url: str) -> None:
+    assert http(proxy1, f"{url}/key/list", key_file=MASTER_KEY_FILE).status == 200
+    # Nobody can claim to be that host.
+    forged = http(proxy1, f"{url}/key/list", headers={"X-Forwarded-For": "127.0.0.1"})
+    assert forged.status == 401
+
+
 def test_the_unit_runs_in_a_sandbox(proxy1: Host) -> None:
     unit = show(proxy1, "litellm.service")
     assert unit["User"] == "litellm"

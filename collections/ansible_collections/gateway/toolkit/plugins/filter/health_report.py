@@ -8,6 +8,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 OK = "ok"
+WARNING = "warning"
 FAILED = "failed"
 NOT_RUN = "not run"
 FIELDS = ("name", "group", "status", "detail", "cause", "remedy", "seconds", "captured")
@@ -35,7 +36,7 @@ def host_results(host: str, given: Any) -> list[dict[str, Any]]:
 
 def _flatten(host: str, given: Any) -> Iterable[Mapping[str, Any]]:
     if isinstance(given, Mapping) and "status" in given and "name" in given:
-        if given["status"] not in (OK, FAILED, NOT_RUN):
+        if given["status"] not in (OK, WARNING, FAILED, NOT_RUN):
             raise AnsibleFilterError(f"health results of {host}: unknown status {given['status']!r}")
         yield given
     elif isinstance(given, Mapping) and "results" in given:
@@ -61,18 +62,20 @@ def summarize(hosts: Mapping[str, list[dict[str, Any]]]) -> dict[str, int]:
     """Count the checks of all hosts."""
     statuses = [result["status"] for results in hosts.values() for result in results]
     counts = {name.replace(" ", "_"): statuses.count(name) for name in (OK, FAILED, NOT_RUN)}
+    if WARNING in statuses:
+        counts[WARNING] = statuses.count(WARNING)
     return {"checks": len(statuses), **counts}
 
 
 def health_report(results_by_host: Any, time: str | None = None) -> dict[str, Any]:
     """Return the report for machines: {ok, time, hosts: {host: [result]}, summary: {checks, ok, failed, not_run}}.
 
-    time: text that the caller gives, best ISO 8601 in UTC. ok: at least one check, and all of them passed.
+    time: text that the caller gives, best ISO 8601 in UTC. ok: at least one check, and none that did not pass.
     """
     hosts = all_results(results_by_host)
     summary = summarize(hosts)
     return {
-        "ok": summary["checks"] > 0 and summary["ok"] == summary["checks"],
+        "ok": summary["checks"] > 0 and summary["ok"] + summary.get(WARNING, 0) == summary["checks"],
         "time": None if time is None else str(time),
         "hosts": hosts,
         "summary": summary,
@@ -91,11 +94,12 @@ def health_table(results_by_host: Any) -> list[str]:
         lines.append(_line((host, title, shown), widths, _flat(result.get("detail"))))
         for word in ("cause", "remedy"):
             text = _flat(result.get(word))
-            if status == FAILED and text:
+            if status in (FAILED, WARNING) and text:
                 lines.append(f"{'':{widths[0]}}  {word}: {text}")
     count = summarize(hosts)
     noun = "check" if count["checks"] == 1 else "checks"
     ends = f"{count['ok']} ok, {count['failed']} failed, {count['not_run']} not run"
+    ends += f", {count[WARNING]} with a warning" if WARNING in count else ""
     return [*lines, f"{count['checks']} {noun}: {ends}"]
 
 

@@ -24,12 +24,14 @@ class Outcome:
     detail: one line for people; on failure what was seen and what was expected.
     evidence: the longer text behind a failure (an answer's body, a command's output), only used to find the cause.
     captured: what the check was asked to hand back, name -> JSON value.
+    warning: it passed, but somebody has to do something soon.
     """
 
     ok: bool
     detail: str
     evidence: str = ""
     captured: Mapping[str, Any] = field(default_factory=dict)
+    warning: bool = False
 
 
 class CheckError(Exception):

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ansible_collections.gateway.toolkit.plugins.module_utils.health_common import (
     EVIDENCE_LIMIT,
@@ -23,6 +23,7 @@ from ansible_collections.gateway.toolkit.plugins.module_utils.health_common impo
     read_secret,
 )
 from ansible_collections.gateway.toolkit.plugins.module_utils.health_expect import pick, unmet, wants_json
+from ansible_collections.gateway.toolkit.plugins.module_utils.https_connection import NamedConnection
 
 TIMEOUT = 10.0  # seconds for the whole exchange, if a check gives none
 BODY_LIMIT = 4 * 1024 * 1024  # bytes; no health answer is larger
@@ -101,7 +102,7 @@ def exchange(check: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
     body = None if check.get("body") is None else json.dumps(check["body"]).encode()
     sent = {"Content-Type": "application/json", **headers} if body is not None else dict(headers)
     target = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    connection = _connection(url.scheme, str(url.hostname), url.port, seconds, check.get("ca_file"))
+    connection = _connection(url, seconds, check)
     with _Deadline(connection, seconds) as deadline:
         try:
             connection.connect()
@@ -122,16 +123,21 @@ def exchange(check: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
     return answer
 
 
-def _connection(
-    scheme: str, host: str, port: int | None, seconds: float, ca_file: str | None
-) -> http.client.HTTPConnection:
-    if scheme == "http":
-        return http.client.HTTPConnection(host, port, timeout=seconds)
+def _connection(url: SplitResult, seconds: float, check: Mapping[str, Any]) -> http.client.HTTPConnection:
+    if url.scheme == "http":
+        return http.client.HTTPConnection(str(url.hostname), url.port, timeout=seconds)
+    context = tls_context(check.get("ca_file"))
+    return NamedConnection(
+        str(url.hostname), url.port, timeout=seconds, context=context, name=check.get("server_name") or ""
+    )
+
+
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """Return the settings of a client that trusts a CA file, or the host's own CAs. Raises CheckError."""
     try:
-        context = ssl.create_default_context(cafile=ca_file)
+        return ssl.create_default_context(cafile=ca_file)
     except OSError as error:
         raise CheckError(f"TLS: cannot read the CA file {ca_file}: {error.strerror or error}") from None
-    return http.client.HTTPSConnection(host, port, timeout=seconds, context=context)
 
 
 def _reason(error: Exception, place: str) -> str:

@@ -7,15 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
+from ansible_collections.gateway.toolkit.plugins.module_utils.health_certificate import check_certificate
 from ansible_collections.gateway.toolkit.plugins.module_utils.health_command import check_command
 from ansible_collections.gateway.toolkit.plugins.module_utils.health_common import Censor, CheckError, Outcome
 from ansible_collections.gateway.toolkit.plugins.module_utils.health_explain import explain
 from ansible_collections.gateway.toolkit.plugins.module_utils.health_http import check_http
 from ansible_collections.gateway.toolkit.plugins.module_utils.health_listen import check_listen
+from ansible_collections.gateway.toolkit.plugins.module_utils.health_reach import check_reach
 from ansible_collections.gateway.toolkit.plugins.module_utils.health_unit import check_unit
 
 Check = Mapping[str, Any]
-OK, FAILED, NOT_RUN = "ok", "failed", "not run"
+OK, WARNING, FAILED, NOT_RUN = "ok", "warning", "failed", "not run"
 MOST_THREADS = 32
 
 
@@ -28,6 +30,10 @@ def attempt(check: Check, censor: Censor) -> Outcome:
             return check_listen(check)
         if check["kind"] == "http":
             return check_http(check, censor)
+        if check["kind"] == "certificate":
+            return check_certificate(check)
+        if check["kind"] == "reach":
+            return check_reach(check)
         return check_command(check)
     except CheckError as error:
         return Outcome(False, str(error), str(error))
@@ -58,7 +64,7 @@ def result(check: Check, outcome: Outcome, censor: Censor, use_defaults: bool, s
     """Return the result of a check as the module hands it back: without secrets, with cause and remedy on failure."""
     detail, evidence = censor.text(" ".join(outcome.detail.split())), censor.text(outcome.evidence)
     cause, remedy = "", ""
-    if not outcome.ok:
+    if not outcome.ok or outcome.warning:
         fallback = (check.get("cause") or "", check.get("remedy") or "")
         cause, remedy = explain(detail, evidence, check.get("explain") or [], fallback, use_defaults)
         unit = check.get("unit") or "<unit>"
@@ -66,7 +72,7 @@ def result(check: Check, outcome: Outcome, censor: Censor, use_defaults: bool, s
     return {
         "name": check["name"],
         "group": check.get("group") or "",
-        "status": OK if outcome.ok else FAILED,
+        "status": (WARNING if outcome.warning else OK) if outcome.ok else FAILED,
         "detail": detail,
         "cause": cause,
         "remedy": remedy,
@@ -108,7 +114,7 @@ def run_checks(
         while waiting or running:
             for check in list(waiting):
                 needs = check.get("needs") or []
-                blockers = [name for name in needs if name in results and results[name]["status"] != OK]
+                blockers = [name for name in needs if name in results and results[name]["status"] not in (OK, WARNING)]
                 if blockers:
                     results[check["name"]] = not_run(check, blockers)
                 elif all(name in results for name in needs):

@@ -26,6 +26,9 @@ RESERVED_ENVIRONMENT = frozenset(
         "HOST",
         "PORT",
         "NUM_WORKERS",
+        "DEFAULT_NUM_WORKERS_LITELLM_PROXY",
+        "FORWARDED_ALLOW_IPS",
+        "TOOLKIT_MANAGEMENT_CLIENTS",
         "DEBUG",
         "DETAILED_DEBUG",
         "CONFIG",
@@ -285,6 +288,11 @@ def network_errors(variables: Variables) -> list[str]:
         errors.append(f"litellm_port is {ports[0]}, where the database of this host listens: choose another port.")
     if "litellm_bind_address" in variables:
         errors += checks.address_errors("litellm_bind_address", variables["litellm_bind_address"])
+    if "litellm_management_clients" in variables:
+        clients = variables["litellm_management_clients"]
+        errors += checks.list_errors("litellm_management_clients", clients)
+        for client in clients if isinstance(clients, (list, tuple)) else ():
+            errors += checks.network_errors("litellm_management_clients", client)
     if "litellm_virtual_key_url" in variables:
         errors += checks.url_errors(
             "litellm_virtual_key_url", variables["litellm_virtual_key_url"], path=False, example="http://127.0.0.1:4000"
@@ -376,11 +384,14 @@ def _budget_errors(budget: Any) -> list[str]:
 
 
 def number_errors(variables: Variables) -> list[str]:
-    """Check retries, timeouts and sizes."""
+    """Check retries, timeouts and sizes, and the lists of hosts."""
     errors: list[str] = []
     for name, (low, high, unit) in LIMITS.items():
         if name in variables:
             errors += checks.integer_errors(name, variables[name], low, high, unit)
+    for name in ("litellm_health_reachable_from", "litellm_health_unreachable_from"):
+        if name in variables:
+            errors += checks.list_errors(name, variables[name])
     return errors
 
 

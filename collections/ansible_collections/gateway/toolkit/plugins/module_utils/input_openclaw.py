@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible_collections.gateway.toolkit.plugins.module_utils import input_checks as checks
 
 Variables = Mapping[str, Any]
 
 BINDS = ("lan", "loopback", "tailnet", "custom")
+TAILSCALE_SERVERS = ("controlplane.tailscale.com", "login.tailscale.com")
 CHOICES = {
     "openclaw_gateway_exec_mode": ("deny", "ask", "full"),
     "openclaw_gateway_mdns": ("off", "minimal", "full"),
@@ -26,6 +29,7 @@ BOOLEANS = (
     "openclaw_gateway_update_check",
     "openclaw_gateway_health_turn",
     "openclaw_gateway_token_rotate",
+    "openclaw_gateway_tailnet_joins",
 )
 PATHS = (
     "openclaw_gateway_directory",
@@ -37,6 +41,8 @@ PATHS = (
 LIMITS = {
     "openclaw_gateway_request_timeout": (1, 86_400, "seconds"),
     "openclaw_gateway_start_timeout": (10, 3_600, "seconds"),
+    # Ten starts in 300 seconds are systemd's limit; the shortest wait and the pause after it stay above that.
+    "openclaw_gateway_address_timeout": (30, 600, "seconds"),
 }
 RATE_LIMITS = {
     "max_attempts": (1, 1_000, "attempts"),
@@ -56,6 +62,8 @@ _OWN_SETTINGS = {
     "gateway.bind": "set openclaw_gateway_bind",
     "gateway.customBindHost": "set openclaw_gateway_bind_address",
     "gateway.port": "set openclaw_gateway_port",
+    "gateway.tailscale.mode": "set openclaw_gateway_tailscale",
+    "gateway.tls": "set openclaw_gateway_tls",
     "gateway.auth.token": "set openclaw_gateway_token",
     "gateway.auth.password": "the gateway asks for its token",
     "gateway.controlUi.allowedOrigins": "set openclaw_gateway_allowed_origins",
@@ -76,8 +84,8 @@ def bind_errors(variables: Variables) -> list[str]:
         bind, address = variables["openclaw_gateway_bind"], checks.value_of(variables, "openclaw_gateway_bind_address")
         errors += checks.choice_errors("openclaw_gateway_bind", bind, BINDS)
         if not checks.is_unset(address):
-            errors += checks.address_errors("openclaw_gateway_bind_address", address)
-            if bind in BINDS and bind != "custom":
+            errors += _bind_address_errors(address)
+            if bind in ("loopback", "tailnet"):
                 errors.append(
                     f"openclaw_gateway_bind_address is set, but openclaw_gateway_bind is {bind}: empty the address, or "
                     "set the bind to custom."
@@ -86,6 +94,84 @@ def bind_errors(variables: Variables) -> list[str]:
             errors.append("openclaw_gateway_bind_address is empty: custom needs the one IP address to listen on.")
     if "openclaw_gateway_port" in variables:
         errors += checks.port_errors("openclaw_gateway_port", variables["openclaw_gateway_port"])
+    return errors
+
+
+def _bind_address_errors(value: Any) -> list[str]:
+    """Refuse what OpenClaw cannot listen on: it knows plain IPv4 addresses only (2026.9.6)."""
+    label = "openclaw_gateway_bind_address"
+    errors = checks.network_errors(label, value) if "/" in str(value) else checks.address_errors(label, value)
+    if errors:
+        return errors
+    first = ipaddress.ip_network(value).network_address
+    if first.version == 6:
+        return [f"{label} is {value}, but OpenClaw listens on IPv4 addresses only: write one of those."]
+    if first.is_loopback or first.is_unspecified or first.is_multicast:
+        return [f"{label} is {value}, no address of a network: set openclaw_gateway_bind to loopback or lan instead."]
+    return []
+
+
+def tailscale_errors(variables: Variables) -> list[str]:
+    """Check Tailscale Serve, which goes with loopback and with Tailscale's own control server only."""
+    errors: list[str] = []
+    if "openclaw_gateway_tailscale" in variables:
+        mode, label = variables["openclaw_gateway_tailscale"], "openclaw_gateway_tailscale"
+        if mode == "funnel":
+            return [
+                f"{label} is funnel, which opens the gateway to the whole internet; OpenClaw wants a password there, "
+                "and this gateway has a token: set it to serve, which stays in the tailnet."
+            ]
+        errors += checks.choice_errors(label, mode, ("off", "serve"))
+        bind, server = variables.get("openclaw_gateway_bind"), variables.get("openclaw_gateway_tailnet_login_server")
+        if mode == "serve" and bind != "loopback":
+            errors.append(f"{label} is serve, but openclaw_gateway_bind is {checks.shown(bind)}: set it to loopback.")
+        if mode == "serve" and not checks.is_unset(server) and urlsplit(str(server)).hostname not in TAILSCALE_SERVERS:
+            errors.append(
+                f"{label} is serve, which the control server {checks.shown(server)} cannot do (headscale makes no "
+                "certificates): set openclaw_gateway_bind to tailnet and this to off."
+            )
+    if "openclaw_gateway_tailnet_interface" in variables:
+        label, name = "openclaw_gateway_tailnet_interface", variables["openclaw_gateway_tailnet_interface"]
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,15}", name):
+            errors.append(f"{label} is {checks.shown(name)}: write the name of an interface, such as tailscale0.")
+    return errors
+
+
+def tls_errors(variables: Variables) -> list[str]:
+    """Check openclaw_gateway_tls and what each choice needs; the files themselves are judged elsewhere."""
+    if "openclaw_gateway_tls" not in variables:
+        return []
+    label, mode = "openclaw_gateway_tls", variables["openclaw_gateway_tls"]
+    errors = checks.choice_errors(label, mode, ("off", "files", "host", "tailscale"))
+    for name in ("openclaw_gateway_tls_certificate", "openclaw_gateway_tls_key"):
+        path = checks.value_of(variables, name)
+        if checks.is_unset(path):
+            if mode in ("files", "host"):
+                errors.append(f"{name} is empty, but {label} is {mode}: name the file.")
+        elif mode == "host":
+            errors += checks.path_errors(name, path)
+        elif mode in ("off", "tailscale"):
+            errors.append(f"{name} is set, but {label} is {mode}: empty it, or set {label} to files or host.")
+        elif "-----BEGIN" in str(path):
+            errors.append(f"{name} holds the thing itself (not shown): write it to a file, and its path here.")
+    server = variables.get("openclaw_gateway_tailnet_login_server")
+    if mode == "tailscale":
+        if not checks.is_unset(server) and urlsplit(str(server)).hostname not in TAILSCALE_SERVERS:
+            errors.append(
+                f"{label} is tailscale, but the control server {checks.shown(server)} makes no certificates "
+                "(headscale): set it to files or host."
+            )
+        name = str(checks.value_of(variables, "openclaw_gateway_address"))
+        if not name.endswith(".ts.net"):
+            errors.append(
+                f"openclaw_gateway_address is {checks.shown(name)}, for which Tailscale makes none: set it to "
+                "the host's full name in the tailnet, like gateway.tail1234.ts.net."
+            )
+    if mode not in ("off", None) and str(variables.get("openclaw_gateway_tailscale") or "off") == "serve":
+        errors.append(
+            f"{label} is {checks.shown(mode)}, but openclaw_gateway_tailscale is serve, which does TLS: set {label} "
+            "to off."
+        )
     return errors
 
 
@@ -239,6 +325,9 @@ def behaviour_errors(variables: Variables) -> list[str]:
     for name, (low, high, unit) in LIMITS.items():
         if name in variables:
             errors += checks.integer_errors(name, variables[name], low, high, unit)
+    for name in ("openclaw_gateway_health_reachable_from", "openclaw_gateway_health_unreachable_from"):
+        if name in variables:
+            errors += checks.list_errors(name, variables[name])
     return errors
 
 
@@ -329,6 +418,8 @@ def _leaf_errors(where: str, path: tuple[str, ...], value: Any) -> list[str]:
 
 RULES: tuple[Callable[[Variables], list[str]], ...] = (
     bind_errors,
+    tailscale_errors,
+    tls_errors,
     access_errors,
     model_errors,
     route_errors,

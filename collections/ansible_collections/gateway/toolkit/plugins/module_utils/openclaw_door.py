@@ -15,6 +15,7 @@ import http.client
 import json
 import os
 import socket
+import ssl
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,17 @@ REFUSED = ("AUTH_TOKEN_MISMATCH", "AUTH_UNAUTHORIZED", "AUTH_REQUIRED", "AUTH_TO
 
 
 @dataclass(frozen=True)
+class Trust:
+    """How an https gateway proves itself: a file of CAs (empty for the host's own), the name in its certificate."""
+
+    ca_file: str = ""
+    server_name: str = ""
+
+
+NO_TRUST = Trust()
+
+
+@dataclass(frozen=True)
 class Answer:
     """``let_in`` is None when the gateway gave no clear answer; ``words`` say what it did and hold no token."""
 
@@ -35,11 +47,26 @@ class Answer:
     words: str
 
 
-def ask_http(url: str, token: str, timeout: float) -> Answer:
+def open_socket(url: str, timeout: float, trust: Trust) -> socket.socket:
+    """Connect; for https with a certificate that is trusted and has the right name. OSError when not."""
+    place = urlsplit(url)
+    plain = socket.create_connection((place.hostname, place.port), timeout=timeout)
+    if place.scheme != "https":
+        return plain
+    try:
+        context = ssl.create_default_context(cafile=trust.ca_file or None)
+        return context.wrap_socket(plain, server_hostname=trust.server_name or place.hostname)
+    except BaseException:
+        plain.close()
+        raise
+
+
+def ask_http(url: str, token: str, timeout: float, trust: Trust = NO_TRUST) -> Answer:
     """Over HTTP; ``url`` like http://127.0.0.1:4321."""
     place = urlsplit(url)
     connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=timeout)
     try:
+        connection.sock = open_socket(url, timeout, trust)
         connection.request("GET", "/api/channels/health", headers={"Authorization": f"Bearer {token}"})
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
@@ -49,11 +76,11 @@ def ask_http(url: str, token: str, timeout: float) -> Answer:
     return Answer({401: False, 404: True}.get(status), f"HTTP {status}")
 
 
-def ask_websocket(url: str, token: str, timeout: float) -> Answer:
+def ask_websocket(url: str, token: str, timeout: float, trust: Trust = NO_TRUST) -> Answer:
     """Over WebSocket, at the same address."""
     place = urlsplit(url)
     try:
-        with socket.create_connection((place.hostname, place.port), timeout=timeout) as connection:
+        with open_socket(url, timeout, trust) as connection:
             stream = connection.makefile("rb")
             _upgrade(connection, stream, f"{place.hostname}:{place.port}")
             _wait_for(stream, "event", "connect.challenge")

@@ -16,6 +16,14 @@ options:
     description: Where the gateway listens, like V(http://127.0.0.1:4321).
     type: str
     required: true
+  ca_file:
+    description: For https, file with the CA certificates to trust; empty for the host's own.
+    type: str
+    default: ""
+  server_name:
+    description: For https, name in the gateway's certificate; empty for that in O(url).
+    type: str
+    default: ""
   accepted:
     description: The token that must be accepted.
     type: str
@@ -59,7 +67,12 @@ from functools import partial
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gateway.toolkit.plugins.module_utils.openclaw_door import Answer, ask_http, ask_websocket
+from ansible_collections.gateway.toolkit.plugins.module_utils.openclaw_door import (
+    Answer,
+    Trust,
+    ask_http,
+    ask_websocket,
+)
 from ansible_collections.gateway.toolkit.plugins.module_utils.redaction import seal, secrets_in
 
 PAUSE = 1.0
@@ -68,13 +81,13 @@ PAUSE = 1.0
 Question = tuple[str, bool, Callable[[], Answer]]
 
 
-def questions(url: str, accepted: str, refused: str, timeout: float) -> list[Question]:
+def questions(url: str, accepted: str, refused: str, timeout: float, trust: Trust) -> list[Question]:
     """(what is proved, whether to be let in, how to ask)."""
     asked: list[Question] = []
     for way, ask in (("HTTP", ask_http), ("WebSocket", ask_websocket)):
-        asked.append((f"gateway accepts its token over {way}", True, partial(ask, url, accepted, timeout)))
+        asked.append((f"gateway accepts its token over {way}", True, partial(ask, url, accepted, timeout, trust)))
         if refused:
-            asked.append((f"gateway refuses the other over {way}", False, partial(ask, url, refused, timeout)))
+            asked.append((f"gateway refuses the other over {way}", False, partial(ask, url, refused, timeout, trust)))
     return asked
 
 
@@ -96,6 +109,8 @@ def prove(asked: list[Question], patience: float) -> tuple[list[dict[str, str]],
 def main() -> None:
     arguments = {
         "url": {"type": "str", "required": True},
+        "ca_file": {"type": "str", "default": ""},
+        "server_name": {"type": "str", "default": ""},
         "accepted": {"type": "str", "required": True, "no_log": True},
         "refused": {"type": "str", "default": "", "no_log": True},
         "patience": {"type": "int", "default": 60},
@@ -106,7 +121,8 @@ def main() -> None:
     seal(module, secrets_in([], [params["accepted"], params["refused"]]))
     if not params["accepted"] or params["accepted"] == params["refused"]:
         module.fail_json(msg="accepted must be a token, another one than refused.", proofs=[])
-    asked = questions(params["url"], params["accepted"], params["refused"], params["timeout"])
+    trust = Trust(params["ca_file"], params["server_name"])
+    asked = questions(params["url"], params["accepted"], params["refused"], params["timeout"], trust)
     proofs, wrong = prove(asked, params["patience"])
     if wrong:
         module.fail_json(

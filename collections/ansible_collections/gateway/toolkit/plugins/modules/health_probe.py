@@ -30,9 +30,11 @@ options:
           - V(unit), a systemd unit is active and running, and does not restart while it is watched.
           - V(listen), a TCP port is open on exactly these addresses and belongs to this unit.
           - V(http), one request is answered as expected. No proxy is used, no redirect followed.
+          - V(reach), this host can, or cannot, connect to a server on another host.
+          - V(certificate), a TLS server shows a trusted certificate; a warning when it ends soon.
           - V(command), a program ends as expected. No shell is used. The folder is C(/).
         type: str
-        choices: [unit, listen, http, command]
+        choices: [unit, listen, http, command, reach, certificate]
         required: true
       group:
         description: What the check belongs to, for reports.
@@ -98,7 +100,7 @@ options:
         type: list
         elements: str
       url:
-        description: Kind V(http), a C(http://) or C(https://) address.
+        description: Kinds V(http), V(reach) and V(certificate), a C(http://) or C(https://) address.
         type: str
       method:
         description: Kind V(http). C(GET) if not given, or C(POST) with a O(checks[].body).
@@ -130,13 +132,26 @@ options:
         type: list
         elements: int
       body_matches:
-        description: Kind V(http), regular expression that the body must contain.
+        description:
+          - Kinds V(http) and V(reach), regular expression that the body must contain. For kind V(reach) it tells
+            whether it is the expected server, whatever its certificate.
         type: str
       expect_refused:
         description: Kind V(http), the connection must be refused.
         type: bool
+      reachable:
+        description:
+          - Kind V(reach), whether this host should be able to connect. If not, it passes when the connection is
+            refused, gets no answer, or has no way.
+        type: bool
+      server_name:
+        description: Kinds V(http) and V(certificate), name that the certificate must be for, if not that in the URL.
+        type: str
+      warn_days:
+        description: Kind V(certificate), days before its end from which there is a warning. 21 if not given.
+        type: float
       ca_file:
-        description: Kind V(http), file with the CA certificates to trust instead of the host's.
+        description: Kinds V(http) and V(certificate), file with the CA certificates to trust instead of the host's.
         type: path
       argv:
         description: Kind V(command), program and arguments. Arguments are visible to all users of the host.
@@ -157,7 +172,8 @@ options:
         type: str
       timeout:
         description:
-          - Kinds V(http) and V(command), seconds for the whole exchange or run. 10 and 60 if not given.
+          - Kinds V(http) and V(command), seconds for the whole exchange or run. 10 and 60 if not given. Kind V(reach),
+            seconds until the connection must be made, 5 if not given.
           - A program that takes longer is killed with all its children.
         type: float
       json:
@@ -261,7 +277,7 @@ results:
   contains:
     name: {description: Name of the check., type: str, sample: readiness}
     group: {description: What it belongs to., type: str, sample: litellm}
-    status: {description: "V(ok), V(failed) or V(not run).", type: str, sample: failed}
+    status: {description: "V(ok), V(warning), V(failed) or V(not run).", type: str, sample: failed}
     detail: {description: What was seen., type: str, sample: "HTTP 401: Authentication Error"}
     cause: {description: Why it failed; empty if it did not., type: str}
     remedy: {description: What to do; empty if it did not fail., type: str}
@@ -276,7 +292,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gateway.toolkit.plugins.module_utils.health_common import Censor
 from ansible_collections.gateway.toolkit.plugins.module_utils.health_define import errors_in
 from ansible_collections.gateway.toolkit.plugins.module_utils.health_http import SECRET_HEADERS
-from ansible_collections.gateway.toolkit.plugins.module_utils.health_run import OK, run_checks
+from ansible_collections.gateway.toolkit.plugins.module_utils.health_run import OK, WARNING, run_checks
 from ansible_collections.gateway.toolkit.plugins.module_utils.redaction import seal
 
 SECRET_NAME = re.compile(r"(?i)key|token|secret|passw")
@@ -292,7 +308,11 @@ def check_options() -> dict[str, Any]:
     retries = {"timeout": {"type": "float", "required": True}, "delay": {"type": "float", "default": 1}}
     options: dict[str, Any] = {
         "name": needed,
-        "kind": {"type": "str", "required": True, "choices": ["unit", "listen", "http", "command"]},
+        "kind": {
+            "type": "str",
+            "required": True,
+            "choices": ["unit", "listen", "http", "command", "reach", "certificate"],
+        },
         "explain": {"type": "list", "elements": "dict", "options": explanation},
         "needs": texts,
         "retries": {"type": "dict", "options": retries},
@@ -305,9 +325,12 @@ def check_options() -> dict[str, Any]:
         "ca_file": {"type": "path"},
     }
     for kind, names in {
-        "str": ("group", "cause", "remedy", "unit", "url", "method", "body_matches", "stdin", "stdout_matches"),
-        "float": ("still_seconds", "timeout"),
-        "bool": ("oneshot", "expect_refused"),
+        "str": (
+            "group", "cause", "remedy", "unit", "url", "server_name", "method", "body_matches", "stdin",
+            "stdout_matches",
+        ),
+        "float": ("still_seconds", "timeout", "warn_days"),
+        "bool": ("oneshot", "expect_refused", "reachable"),
         "dict": (
             "headers", "body", "environment", "capture",
             "json", "json_contains", "json_exactly", "json_at_least", "json_at_most", "json_matches",
@@ -358,7 +381,7 @@ def main() -> None:
         module.fail_json(msg=f"health_probe: {'; '.join(errors)}", errors=errors)
     results = run_checks(checks, censor, module.params["explain_defaults"])
     seal(module, censor.secrets)
-    module.exit_json(changed=False, ok=all(result["status"] == OK for result in results), results=results)
+    module.exit_json(changed=False, ok=all(result["status"] in (OK, WARNING) for result in results), results=results)
 
 
 if __name__ == "__main__":
