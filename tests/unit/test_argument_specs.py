@@ -15,6 +15,8 @@ ENTRY_POINTS = {
     *("main", "validate", "virtual_key", "health", "spend", "inventory", "rotation", "apply_secrets", "prove_turn"),
     *("rotate_virtual_key", "prove_virtual_key", "retire_virtual_key", "undo_virtual_key", "revoke_virtual_key"),
     *("rotate_gateway_token", "preflight", "reach"),
+    *("rotate_password", "finish_password"),
+    *("rotate_secrets", "deploy_secrets", "return_secrets", "finish_secrets"),
 }
 SECRET = re.compile(r"(_token|_password|_key|_provider_keys|_database_url|_environment)$")
 # Files on the controller and names of hosts: the first task that uses one says when it is missing. Aliases have a task

@@ -12,6 +12,7 @@ import jinja2
 import pytest
 import yaml
 from ansible.plugins.filter.core import FilterModule
+from ansible_collections.gateway.toolkit.plugins.module_utils.database_login import login_name
 
 ROOT = Path(__file__).parents[2]
 CONFIG_TEMPLATE = ROOT / "templates/litellm/config.yaml.j2"
@@ -146,14 +147,15 @@ SECRETS = {"__litellm_shared": {"secrets": {"master_key": "sk-master", "salt_key
 def environment(**variables: Any) -> dict[str, str]:
     """The rendered environment file, read back."""
     password = {"__litellm_database": {"secrets": {"password": "p/w@:x%y"}}}
-    text = render(ENVIRONMENT_TEMPLATE, **{**SECRETS, **password, **variables})
+    keys: dict[str, Any] = {"__litellm_provider_keys": {}}
+    text = render(ENVIRONMENT_TEMPLATE, **{**SECRETS, **password, **keys, **variables})
     parsed, findings = check.parse_environment(text)
     assert findings == []
     return parsed
 
 
 def test_odd_values_survive_the_environment_file() -> None:
-    rendered = environment(litellm_provider_keys={"KEY": "key"}, litellm_environment=ODD)
+    rendered = environment(__litellm_provider_keys={"KEY": "key"}, litellm_environment=ODD)
     assert {name: rendered[name] for name in ODD} == {name: str(value) for name, value in ODD.items()}
     assert (rendered["LITELLM_MASTER_KEY"], rendered["LITELLM_SALT_KEY"], rendered["KEY"]) == (
         "sk-master",
@@ -163,7 +165,8 @@ def test_odd_values_survive_the_environment_file() -> None:
 
 
 def test_the_database_url_is_made_of_its_parts() -> None:
-    assert environment()["DATABASE_URL"] == "postgresql://litellm:p%2Fw%40%3Ax%25y@127.0.0.1:5432/litellm"
+    login = login_name("litellm", "p/w@:x%y")
+    assert environment()["DATABASE_URL"] == f"postgresql://{login}:p%2Fw%40%3Ax%25y@127.0.0.1:5432/litellm"
     assert "@[fd00::1]:5432/" in environment(litellm_database_address="fd00::1")["DATABASE_URL"]
 
 

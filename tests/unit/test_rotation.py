@@ -417,3 +417,70 @@ def test_the_ledger_survives_its_file() -> None:
 
 def test_values_do_not_show_in_the_representation() -> None:
     assert OLD not in repr(Files(OLD, OLD, OLD))
+
+
+# A set of keys
+
+
+def keys(**values: str) -> str:
+    return json.dumps(values, sort_keys=True)
+
+
+def begin_set(host: Host, stored: str, given: str, **params: Any) -> dict[str, Any]:
+    host.file().write_text(stored + "\n")
+    host.seen |= {*json.loads(stored).values(), *json.loads(given).values()}
+    return host.run("begin", keyed=True, value=given, variable="litellm_provider_keys", **params)
+
+
+def test_the_same_keys_in_another_order_are_no_change(host: Host) -> None:
+    result = begin_set(host, keys(A="first-value", B="second-value"), '{"B": "second-value", "A": "first-value"}')
+    assert (result["due"], result["changed"]) == (False, False)
+
+
+def test_a_name_that_came_or_went_is_taken_over_without_a_rotation(host: Host) -> None:
+    result = begin_set(host, keys(A="first-value", GONE="gone-value"), keys(A="first-value", B="second-value"))
+    assert (result["due"], result["changed"]) == (False, True)
+    assert host.values() == (keys(A="first-value", B="second-value"), "", "")
+
+
+def test_another_value_of_a_name_is_rotated_to_and_the_receipt_names_it(host: Host) -> None:
+    old, new = keys(A="first-value", B="second-value"), keys(A="first-value", B="another-value", C="third-value")
+    result = begin_set(host, old, new)
+    assert result["members"] == ["B"]
+    assert f"B {fingerprint('second-value')} -> {fingerprint('another-value')}" in result["message"]
+    carried = keys(A="first-value", B="second-value", C="third-value")
+    assert host.values() == (carried, new, "")
+    to_the_end(host)
+    assert host.values() == (new, "", "")
+    (receipt,) = host.receipts()
+    assert receipt["keys"] == [{"name": "B", "old": fingerprint("second-value"), "new": fingerprint("another-value")}]
+
+
+def test_a_set_is_taken_back_as_a_whole(host: Host) -> None:
+    old, new = keys(A="first-value", B="second-value"), keys(A="other-value", B="another-value")
+    begin_set(host, old, new)
+    host.run("switch")
+    host.run("back", cause="B was refused")
+    assert host.values() == (old, new, "")
+    assert host.run("finish")["receipt"]["result"] == "undone"
+    assert host.values() == (old, "", "")
+
+
+def test_a_damaged_set_is_one_sentence(host: Host) -> None:
+    result = host.run("begin", keyed=True, value=keys(A="first-value"))
+    assert "not a set of keys" in result["msg"]
+
+
+def test_the_longest_interruption_is_in_the_receipt_and_none_when_none_was_measured(host: Host) -> None:
+    host.run("begin", requested=True)
+    host.run("switch")
+    host.run("record", interruption=4.5)
+    host.run("record", interruption=2.0)
+    host.run("record", step="retired")
+    assert host.run("finish")["receipt"]["interruption"] == 4.5
+    assert "interruption" not in to_the_end_requested(host)["receipt"]
+
+
+def test_the_kind_is_what_the_caller_calls_it(host: Host) -> None:
+    result = host.run("begin", requested=True, kind="database_password")
+    assert result["message"].startswith("database password of ")

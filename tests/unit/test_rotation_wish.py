@@ -17,7 +17,7 @@ def test_known_names_are_accepted(rotate: Any) -> None:
 
 def test_an_unknown_name_is_refused_with_the_list() -> None:
     (error,) = rotation_errors(["virtual_keys", "virtual_key"])
-    assert error.startswith("rotate has 'virtual_key': use virtual_keys, gateway_token, a list")
+    assert error.startswith("rotate has 'virtual_key': use virtual_keys, gateway_token, master_key, ")
 
 
 @pytest.mark.parametrize(("name", "words"), [("salt_key", "can never change"), ("provider_keys", "your vault")])

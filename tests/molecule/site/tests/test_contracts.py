@@ -37,9 +37,10 @@ def number_run(output: str) -> int:
 
 
 def test_the_wasm_engine_does_all_that_litellm_asks_of_prisma(proxy1: Host, copied: None) -> None:
-    url = f"postgresql://litellm:$(cat /etc/litellm-database/secrets/password)@127.0.0.1:5432/{DATABASE}"
+    login = "p=$(cat /etc/litellm-database/secrets/password); u=litellm_$(printf %s $p | sha256sum | cut -c 1-8)"
+    url = f"postgresql://$u:$p@127.0.0.1:5432/{DATABASE}"
     done = proxy1.run(
-        f"cd {PLACE}/tests/prisma && PRISMA_TEST_DATABASE_URL={url} PRISMA_TEST_RELEASE=/opt/litellm/current "
+        f"{login}; cd {PLACE}/tests/prisma && PRISMA_TEST_DATABASE_URL={url} PRISMA_TEST_RELEASE=/opt/litellm/current "
         "/opt/litellm/current/venv/bin/python -m unittest discover"
     )
     assert done.rc == 0, done.stderr

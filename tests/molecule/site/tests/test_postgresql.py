@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from conftest import address_of, listeners, psql, secret
 from testinfra.host import Host
 
@@ -17,18 +19,28 @@ def test_the_gateways_host_cannot_reach_it(proxy1: Host, gateway1: Host) -> None
     assert "refused" in gateway1.run(probe).stderr
 
 
+def login(proxy1: Host) -> str:
+    """The role that logs in with the password; the owner itself cannot."""
+    return f"litellm_{hashlib.sha256(secret(proxy1, PASSWORD_FILE).encode()).hexdigest()[:8]}"
+
+
 def test_the_password_is_stored_as_scram(proxy1: Host) -> None:
-    stored = proxy1.run("sudo -u postgres psql -XAtc \"select rolpassword from pg_authid where rolname = 'litellm'\"")
-    assert stored.stdout.startswith("SCRAM-SHA-256$")
+    question = "select rolname, left(rolpassword, 14) from pg_authid where rolname like 'litellm%' order by 1"
+    assert psql(proxy1, question).splitlines() == ["litellm|", f"{login(proxy1)}|SCRAM-SHA-256$"]
 
 
-def test_the_owner_has_no_rights_beyond_its_database(proxy1: Host) -> None:
-    question = "select rolsuper or rolcreatedb or rolcreaterole or rolreplication from pg_roles where rolname='litellm'"
-    assert psql(proxy1, question) == "f"
+def test_neither_the_owner_nor_its_login_has_rights_beyond_the_database(proxy1: Host) -> None:
+    powers = "rolsuper or rolcreatedb or rolcreaterole or rolreplication"
+    question = f"select rolcanlogin, {powers} from pg_roles where rolname like 'litellm%' order by rolname"
+    assert psql(proxy1, question).splitlines() == ["f|f", "t|f"]
+
+
+def test_everything_in_the_database_belongs_to_the_owner(proxy1: Host) -> None:
+    assert psql(proxy1, "select distinct tableowner from pg_tables where schemaname = 'public'") == "litellm"
 
 
 def test_a_wrong_password_is_refused(proxy1: Host) -> None:
-    wrong = proxy1.run("PGPASSWORD=wrong psql -XAtw -h 127.0.0.1 -U litellm litellm -c 'select 1'")
+    wrong = proxy1.run(f"PGPASSWORD=wrong psql -XAtw -h 127.0.0.1 -U {login(proxy1)} litellm -c 'select 1'")
     assert wrong.rc != 0
     assert "password authentication failed" in wrong.stderr
 

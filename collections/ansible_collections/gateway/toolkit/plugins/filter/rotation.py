@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-NAMES = ("virtual_keys", "gateway_token")
+NAMES = ("virtual_keys", "gateway_token", "master_key", "database_password")
 EVERYTHING = "all"
 NEVER = {
     "salt_key": (
@@ -27,12 +27,17 @@ def asked_names(rotate: Any) -> list[str]:
     return [name for part in parts for name in str(part).replace(",", " ").split()]
 
 
-def rotation_errors(rotate: Any, emergency: Any = False) -> list[str]:
-    """One sentence for each name that cannot be rotated, and for an emergency without a virtual key."""
+def rotation_errors(rotate: Any, emergency: Any = False, refusals: Mapping[str, str] | None = None) -> list[str]:
+    """One sentence for each name that cannot be rotated, and for an emergency without a virtual key.
+
+    ``refusals``: why a name cannot be rotated here; "" for one that can. What is only part of "all" is left out then.
+    """
     names = asked_names(rotate)
     errors = []
     for name in dict.fromkeys(names):
-        if name in NEVER:
+        if (refusals or {}).get(name):
+            errors.append(f"rotate has {name}: {(refusals or {})[name]}.")
+        elif name in NEVER:
             errors.append(f"rotate has {name}: {NEVER[name]}.")
         elif name not in (*NAMES, EVERYTHING):
             errors.append(f"rotate has {name[:40]!r}: use {', '.join(NAMES)}, a list of them, or {EVERYTHING}.")

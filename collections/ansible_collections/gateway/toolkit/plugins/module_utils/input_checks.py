@@ -232,12 +232,18 @@ def duration_errors(label: str, value: Any, units: tuple[str, ...], *, zero: boo
     return [f"{label} is {shown(value)}: write a number from {first} and one of {', '.join(units)}, like 30{units[0]}."]
 
 
-def identifier_errors(label: str, value: Any) -> list[str]:
+OWNER_LENGTH = 54
+"""A login role has the owner's name and 9 characters more; PostgreSQL cuts names after 63."""
+
+
+def identifier_errors(label: str, value: Any, longest: int = 63) -> list[str]:
     """Refuse names that PostgreSQL would fold, quote or treat as special; pg_hba.conf has words of its own."""
     if not isinstance(value, str):
         return text_errors(label, value)
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", value):
-        return [f"{label} is {shown(value)}: use 1 to 63 lower-case letters, digits and _, a letter first."]
+        return [f"{label} is {shown(value)}: use 1 to {longest} lower-case letters, digits and _, a letter first."]
+    if len(value) > longest:
+        return [f"{label} has {len(value)} characters: use at most {longest}."]
     if value.startswith("pg_") or value in _POSTGRESQL_WORDS:
         return [f"{label} is {value}, a name that PostgreSQL keeps for itself: choose another one."]
     return []

@@ -67,12 +67,16 @@ PATHS = (
     "litellm_database_secrets_directory",
     "litellm_virtual_key_directory",
     "litellm_virtual_key_rotation_directory",
+    "litellm_rotation_directory",
+    "litellm_database_rotation_directory",
 )
 BOOLEANS = (
     "litellm_use_chat_completions",
     "litellm_admin_ui",
     "litellm_migrate",
     "litellm_no_log",
+    "litellm_master_key_rotate",
+    "litellm_provider_key_prompts",
     "litellm_virtual_key_rotate",
     "litellm_virtual_key_rotate_emergency",
 )
@@ -241,9 +245,9 @@ def key_errors(variables: Variables) -> list[str]:
 def database_errors(variables: Variables) -> list[str]:
     """Check where the database is: litellm_database_url alone, or litellm_database_address, _port, _name, _user."""
     errors = database_url_errors(variables)
-    for name in ("litellm_database_name", "litellm_database_user"):
+    for name, longest in (("litellm_database_name", 63), ("litellm_database_user", checks.OWNER_LENGTH)):
         if name in variables:
-            errors += checks.identifier_errors(name, variables[name])
+            errors += checks.identifier_errors(name, variables[name], longest)
     if "litellm_database_address" in variables:
         errors += checks.host_errors("litellm_database_address", variables["litellm_database_address"])
     return errors

@@ -15,17 +15,18 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def name_errors(variables: Variables) -> list[str]:
-    """Check the names of the database and its owner, the port, the folder and the switch."""
+    """Check the names of the database and its owner, the port, the folders and the switch."""
     errors: list[str] = []
-    for name in ("postgresql_database", "postgresql_user"):
+    for name, longest in (("postgresql_database", 63), ("postgresql_user", checks.OWNER_LENGTH)):
         if name in variables:
-            errors += checks.identifier_errors(name, variables[name])
+            errors += checks.identifier_errors(name, variables[name], longest)
     if "postgresql_port" in variables:
         errors += checks.port_errors("postgresql_port", variables["postgresql_port"])
-    if "postgresql_secrets_directory" in variables:
-        errors += checks.path_errors("postgresql_secrets_directory", variables["postgresql_secrets_directory"])
-    if "postgresql_no_log" in variables:
-        errors += checks.boolean_errors("postgresql_no_log", variables["postgresql_no_log"])
+    for name in ("postgresql_secrets_directory", "postgresql_rotation_directory"):
+        if name in variables:
+            errors += checks.path_errors(name, variables[name])
+    if "postgresql_password_rotate" in variables:
+        errors += checks.boolean_errors("postgresql_password_rotate", variables["postgresql_password_rotate"])
     return errors
 
 

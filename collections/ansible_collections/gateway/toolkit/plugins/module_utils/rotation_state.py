@@ -13,6 +13,7 @@ Only fingerprints (the first 12 hexadecimal digits of the SHA-256) are in the le
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta, timezone
@@ -48,7 +49,8 @@ def to_moment(text: str) -> datetime:
 @dataclass(frozen=True)
 class Rotation:
     """One unfinished rotation. ``old`` and ``new`` are fingerprints, times are as to_text writes them; ``cause`` says
-    why it goes back; ``usable`` is false for a key whose budget is used up; ``proofs`` are {"proof", "result"}."""
+    why it goes back; ``usable`` is false for a key whose budget is used up; ``proofs`` are {"proof", "result"};
+    ``members`` of a set of keys: {"name", "old", "new"}, each; ``interruption``: the longest measured one, seconds."""
 
     old: str
     new: str
@@ -61,6 +63,8 @@ class Rotation:
     cause: str = ""
     usable: bool = True
     proofs: tuple[Mapping[str, str], ...] = ()
+    members: tuple[Mapping[str, str], ...] = ()
+    interruption: float | None = None
 
     def reached(self, step: Step) -> bool:
         """Whether this step was done."""
@@ -86,8 +90,9 @@ class Ledger:
             known = {item.name for item in fields(Rotation)}
             if rotation is not None:
                 rotation = Rotation(
-                    **{name: value for name, value in rotation.items() if name in known and name != "proofs"},
+                    **{name: rotation[name] for name in known & set(rotation) - {"proofs", "members"}},
                     proofs=tuple(dict(proof) for proof in rotation.get("proofs", ())),
+                    members=tuple(dict(member) for member in rotation.get("members", ())),
                 )
                 if rotation.step not in STEPS or rotation.direction not in ("forward", "back"):
                     raise ValueError
@@ -109,7 +114,7 @@ class Files:
 @dataclass(frozen=True)
 class Wish:
     """What the operator asks for. ``max_age`` in days, 0 = never; ``value``: the operator's own, "" = generated;
-    ``variable``: the name of the variable it comes from."""
+    ``variable``: the name of the variable it comes from; ``keyed``: the value is a set of keys, a JSON object."""
 
     requested: bool = False
     emergency: bool = False
@@ -117,6 +122,7 @@ class Wish:
     value: str = field(default="", repr=False)
     variable: str = ""
     max_age_variable: str = ""
+    keyed: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,6 +180,8 @@ def begin(ledger: Ledger, files: Files, wish: Wish, now: datetime, make: Callabl
     ledger = found_again(ledger, files, now)
     if ledger.rotation is not None:
         return take_up(ledger, files, wish)
+    if wish.keyed and wish.value and files.current:
+        return begin_set(ledger, files, wish, now)
     reason = why_due(ledger, files, wish, now)
     if not reason:
         # Killed before the rotation was written down: this value was never registered anywhere.
@@ -184,12 +192,48 @@ def begin(ledger: Ledger, files: Files, wish: Wish, now: datetime, make: Callabl
     return Change(replace(ledger, rotation=rotation), (("next", value),))
 
 
+def begin_set(ledger: Ledger, files: Files, wish: Wish, now: datetime) -> Change:
+    """A set of keys: names that came or went are taken over as they are, another value of a name is rotated to."""
+    given, kept = keys_in(wish.value), keys_in(files.current)
+    carried = {name: kept.get(name, value) for name, value in given.items()}
+    carry = (("current", keys_text(carried)),) if carried != kept else ()
+    strays: tuple[tuple[str, str | None], ...] = (("next", None),) if files.next else ()
+    if given == carried:
+        return Change(ledger, carry + strays)
+    members = tuple(changed_members(carried, given))
+    old, new = keys_text(carried), keys_text(given)
+    reason = f"{wish.variable} has another value"
+    rotation = Rotation(fingerprint(old), fingerprint(new), reason, to_text(now), members=members)
+    return Change(replace(ledger, rotation=rotation), (*carry, ("next", new)))
+
+
+def keys_in(text: str) -> dict[str, str]:
+    """The keys of a set by their names. RotationProblem when it is none."""
+    try:
+        data = json.loads(text)
+        return {str(name): str(value) for name, value in data.items()}
+    except (ValueError, AttributeError):
+        raise RotationProblem("The value in use is not a set of keys: remove its file and run the playbook.") from None
+
+
+def keys_text(keys: Mapping[str, str]) -> str:
+    """The one text for a set of keys, whatever their order."""
+    return json.dumps(dict(keys), sort_keys=True)
+
+
+def changed_members(old: Mapping[str, str], new: Mapping[str, str]) -> list[dict[str, str]]:
+    """{"name", "old", "new"} with fingerprints, for each name in both whose value differs."""
+    names = sorted(name for name in new if name in old and old[name] != new[name])
+    return [{"name": name, "old": fingerprint(old[name]), "new": fingerprint(new[name])} for name in names]
+
+
 def take_up(ledger: Ledger, files: Files, wish: Wish) -> Change:
     """Put the files where the unfinished rotation wants them; turn it round if the operator wants another value now."""
     rotation = required(ledger)
     if rotation.direction == "back":
         return back(ledger, files, rotation.cause)
-    other = wish.value and fingerprint(wish.value) != rotation.new
+    wanted = keys_text(keys_in(wish.value)) if wish.keyed and wish.value else wish.value
+    other = wanted and fingerprint(wanted) != rotation.new
     if other and not rotation.emergency and not rotation.reached("switched"):
         return back(ledger, files, f"{wish.variable} was changed before the new value was in use")
     if wish.emergency and not rotation.emergency:
@@ -201,9 +245,17 @@ def take_up(ledger: Ledger, files: Files, wish: Wish) -> Change:
     return Change(ledger)
 
 
-def record(ledger: Ledger, step: Step | None, proofs: Sequence[Mapping[str, str]], usable: bool) -> Change:
-    """Note a step that was done, never a step back, and what was proved."""
+def record(
+    ledger: Ledger,
+    step: Step | None,
+    proofs: Sequence[Mapping[str, str]],
+    usable: bool,
+    interruption: float | None = None,
+) -> Change:
+    """Note a step that was done, never a step back, what was proved, and how long the service was away for it."""
     rotation = required(ledger)
+    if interruption is not None:
+        rotation = replace(rotation, interruption=max(interruption, rotation.interruption or 0.0))
     if step is not None and not rotation.reached(step):
         rotation = replace(rotation, step=step)
     fresh = tuple(dict(proof) for proof in proofs)
@@ -293,13 +345,16 @@ def receipt(rotation: Rotation, kind: str, subject: str, host: str, now: datetim
         "new": rotation.new,
         "started": rotation.started,
         "seconds": max(0, int((now - to_moment(rotation.started)).total_seconds())),
+        **({"keys": [dict(member) for member in rotation.members]} if rotation.members else {}),
+        **({} if rotation.interruption is None else {"interruption": rotation.interruption}),
         "proofs": [dict(proof) for proof in rotation.proofs],
     }
 
 
 def sentence(kind: str, subject: str, rotation: Rotation, fresh: bool) -> str:
     """What happens and why, for the operator."""
-    what = f"{kind} of {subject}: {rotation.old} -> {rotation.new or 'a new one'}"
+    changes = [f"{member['name']} {member['old']} -> {member['new']}" for member in rotation.members]
+    what = f"{kind} of {subject}: {', '.join(changes) or f'{rotation.old} -> ' + (rotation.new or 'a new one')}"
     if rotation.direction == "back":
         return f"{what} is undone, because {rotation.cause or 'a proof failed'}."
     begun = f"{what}, because {rotation.reason}"

@@ -27,6 +27,12 @@ options:
     description: Group that owns the directory and the files.
     type: str
     default: root
+  rotation_directory:
+    description:
+      - Where M(gateway.toolkit.rotation) keeps its state. With it the result says for which secrets that module has
+        something to do, so that it need not be asked when there is nothing.
+    type: path
+    default: ""
   transport_key:
     description: Set by the controller for each call; the values come back unreadable without it.
     type: str
@@ -116,6 +122,12 @@ changed_names:
   description: Names of the secrets whose stored value changed in this run (generated ones included).
   returned: success
   type: list
+pending:
+  description:
+    - Names of the secrets with C(keep_stored) whose given value is not the stored one, or whose rotation is not
+      finished.
+  returned: success
+  type: list
 repaired:
   description: Paths whose owner or mode was put right.
   returned: success
@@ -127,6 +139,7 @@ errors:
 """
 
 import hashlib
+import json
 import os
 import re
 import secrets as random_source
@@ -265,6 +278,22 @@ def prepare_directory(path: str, current: Access | None, access: Access) -> None
     os.chmod(path, access.mode)
 
 
+def is_pending(item: Wanted, kept: str, directory: str, rotation_directory: str) -> bool:
+    """Whether gateway.toolkit.rotation has something to do: another value, or what a killed run left behind."""
+    if not item.keep_stored:
+        return False
+    path = os.path.join(directory, item.name)
+    if (item.value and item.value != kept) or any(os.path.lexists(path + end) for end in (".next", ".old")):
+        return True
+    try:
+        with open(os.path.join(rotation_directory, f"{item.name}.json"), encoding="utf-8") as stream:
+            return json.load(stream)["rotation"] is not None
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
+
+
 def argument_spec() -> dict[str, Any]:
     """The parameters. `secrets` as a whole is no_log, so that the host's log line shows nothing of it."""
     secret = {
@@ -282,6 +311,7 @@ def argument_spec() -> dict[str, Any]:
         "directory": {"type": "path", "required": True},
         "owner": {"type": "str", "default": "root"},
         "group": {"type": "str", "default": "root"},
+        "rotation_directory": {"type": "path", "default": ""},
         "transport_key": {"type": "str", "default": "", "no_log": True},
         "secrets": {"type": "list", "elements": "dict", "required": True, "no_log": True, "options": secret},
     }
@@ -340,6 +370,11 @@ def main() -> None:
         fingerprints={name: hashlib.sha256(item.value.encode()).hexdigest()[:12] for name, item in kept.items()},
         generated=[name for name, item in kept.items() if item.generated],
         changed_names=changed_names,
+        pending=[
+            item.name
+            for item in wanted
+            if is_pending(item, kept[item.name].value, directory, module.params["rotation_directory"])
+        ],
         repaired=repaired,
         invocation=shown,
     )

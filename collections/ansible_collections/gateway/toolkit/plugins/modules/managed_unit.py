@@ -101,6 +101,12 @@ started:
   description: Whether the unit was started or restarted.
   returned: success
   type: bool
+interruption:
+  description:
+    - For how many seconds a service that was ready before did not answer I(ready), asked every tenth of a second from
+      before the restart on. 0 when nothing was started.
+  returned: success
+  type: float
 seconds:
   description: How long starting and waiting took.
   returned: success
@@ -113,6 +119,7 @@ unit:
 
 import os
 import re
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -139,12 +146,57 @@ from ansible_collections.gateway.toolkit.plugins.module_utils.systemd_unit impor
 )
 
 INTERVAL = 0.25
+WATCH_SECONDS = 0.1
 REQUEST_SECONDS = 5.0
 STARTING_SECONDS = 60
 
 
 class NotReady(Exception):
     """The unit did not come up; the text says why."""
+
+
+class Watch:
+    """Asks a service again and again, in a thread of its own, and tells how long it did not answer.
+
+    ``probe``: (seconds for the answer) -> what is missing, or empty. What counts is from the last good answer before
+    the first bad one to the next good one.
+    """
+
+    def __init__(self, probe: Callable[[float], str]) -> None:
+        self._probe = probe
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._good: float | None = None
+        self._longest = 0.0
+
+    def __enter__(self) -> Watch:
+        self._look()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    @property
+    def longest(self) -> float:
+        """Seconds of the longest gap between two good answers, one of which came before the start of a bad one."""
+        return round(self._longest, 1)
+
+    def _look(self) -> bool:
+        good = not self._probe(REQUEST_SECONDS)
+        now = time.monotonic()
+        if good and self._good is not None:
+            self._longest = max(self._longest, now - self._good)
+        if good:
+            self._good = now
+        return good
+
+    def _run(self) -> None:
+        while not self._end.wait(WATCH_SECONDS):
+            self._look()
+        # What was ready for the caller is so for the watch: the gap that is open ends here.
+        self._look()
 
 
 def load_problem(name: str, unit: dict[str, str]) -> str:
@@ -257,11 +309,22 @@ def examine(systemd: Systemd, name: str, look_only: bool) -> dict[str, str]:
     return unit
 
 
-def carry_out(systemd: Systemd, params: dict[str, Any], plan: Plan, unit: dict[str, str], stamp: Stamp) -> None:
+def carry_out(systemd: Systemd, params: dict[str, Any], plan: Plan, unit: dict[str, str], stamp: Stamp) -> float:
     """Act, wait until the unit is ready, remember. NotReady when it does not come up.
 
-    stamp: before a start, what the unit is started from; otherwise what is remembered of the last one.
+    stamp: before a start, what the unit is started from; otherwise what is remembered of the last one. Returns for how
+    many seconds a service that answered before did not.
     """
+    if not (plan.verb == "restart" and params["ready"]):
+        bring_up(systemd, params, plan, unit, stamp)
+        return 0.0
+    with Watch(probe_of(params["ready"])) as watch:
+        bring_up(systemd, params, plan, unit, stamp)
+    return watch.longest
+
+
+def bring_up(systemd: Systemd, params: dict[str, Any], plan: Plan, unit: dict[str, str], stamp: Stamp) -> None:
+    """carry_out without a look at the interruption."""
     name, ready = params["name"], params["ready"]
     path = os.path.join(params["state_directory"], f"{name}.json")
     starts = plan.verb in ("start", "restart")
@@ -302,6 +365,7 @@ def main() -> None:
     wanted = params["state"] == "started"
     reasons: list[str] = []
     starts = False
+    interruption = 0.0
     try:
         unit = examine(systemd, name, look_only=module.check_mode or not (wanted or params["enabled"]))
         if unit["LoadState"] == "not-found":
@@ -313,7 +377,8 @@ def main() -> None:
             plan = decide(name, unit, changed, enabled=params["enabled"], started=wanted, restart=params["restart"])
             reasons, starts = plan.reasons, plan.verb in ("start", "restart") and not module.check_mode
             if not module.check_mode:
-                carry_out(systemd, params, plan, unit, Stamp("", files, confirmed=False) if starts else stamp)
+                stamp = Stamp("", files, confirmed=False) if starts else stamp
+                interruption = carry_out(systemd, params, plan, unit, stamp)
     except NotReady as problem:
         failure = report_failure(systemd, name, problem, begin if starts else None, secrets)
         module.fail_json(**failure, reasons=reasons, invocation=shown)
@@ -323,6 +388,7 @@ def main() -> None:
         changed=bool(reasons),
         reasons=reasons,
         started=starts,
+        interruption=interruption,
         seconds=round(time.time() - begin, 1),
         diff={"prepared": "".join(f"{reason}\n" for reason in reasons)},
         invocation=shown,

@@ -30,6 +30,10 @@ options:
     description: File name of the secret.
     type: str
     required: true
+  kind:
+    description: What it is, for messages and receipts. Without it, O(name).
+    type: str
+    default: ""
   subject:
     description: Whose secret it is, for messages and receipts.
     type: str
@@ -70,6 +74,12 @@ options:
     description: Name of the operator's variable, for messages.
     type: str
     default: value
+  keyed:
+    description:
+      - For V(begin), the value is a set of keys, a JSON object of texts. Names that came or went are taken over as they
+        are; other values of a name are rotated to, all at once, and the receipt names each.
+    type: bool
+    default: false
   prefix:
     description: Start of a generated value.
     type: str
@@ -94,6 +104,9 @@ options:
   usable:
     description: For V(record), whether a model can be asked with the new value; false when its budget is used up.
     type: bool
+  interruption:
+    description: For V(record), the seconds for which the service did not answer because of the rotation.
+    type: float
   cause:
     description: For V(back), why.
     type: str
@@ -132,6 +145,11 @@ step:
 direction:
   description: forward or back.
   type: str
+  returned: success
+members:
+  description: For a set of keys, the names whose value changes.
+  type: list
+  elements: str
   returned: success
 reason:
   description: Why it rotates.
@@ -177,6 +195,7 @@ from ansible_collections.gateway.toolkit.plugins.module_utils.rotation_store imp
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "action": {"type": "str", "required": True, "choices": ["begin", "record", "switch", "back", "finish"]},
     "name": {"type": "str", "required": True},
+    "kind": {"type": "str", "default": ""},
     "subject": {"type": "str", "required": True},
     "directory": {"type": "path", "required": True},
     "state_directory": {"type": "path", "required": True},
@@ -187,12 +206,14 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "max_age_variable": {"type": "str", "default": "max_age"},
     "value": {"type": "str", "default": "", "no_log": True},
     "variable": {"type": "str", "default": "value"},
+    "keyed": {"type": "bool", "default": False},
     "prefix": {"type": "str", "default": ""},
     "bytes": {"type": "int", "default": 32},
     "overlap": {"type": "int", "default": 0},
     "step": {"type": "str", "choices": list(rules.STEPS)},
     "proofs": {"type": "list", "elements": "dict", "default": []},
     "usable": {"type": "bool"},
+    "interruption": {"type": "float"},
     "cause": {"type": "str", "default": "a proof failed"},
 }
 
@@ -201,7 +222,7 @@ def change_of(params: dict[str, Any], ledger: rules.Ledger, files: rules.Files, 
     """What the action does to the files and the ledger."""
     proofs = [{"proof": str(item.get("proof")), "result": str(item.get("result"))} for item in params["proofs"]]
     if params["action"] == "begin":
-        names = ("requested", "emergency", "max_age", "value", "variable", "max_age_variable")
+        names = ("requested", "emergency", "max_age", "value", "variable", "max_age_variable", "keyed")
         wish = rules.Wish(**{name: params[name] for name in names})
         return rules.begin(
             ledger, files, wish, now, lambda: params["prefix"] + random_source.token_hex(params["bytes"])
@@ -211,7 +232,7 @@ def change_of(params: dict[str, Any], ledger: rules.Ledger, files: rules.Files, 
     if params["action"] == "finish":
         return rules.finish(ledger, files, now)
     usable = rules.required(ledger).usable if params["usable"] is None else params["usable"]
-    noted = rules.record(ledger, params["step"], proofs, usable)
+    noted = rules.record(ledger, params["step"], proofs, usable, params["interruption"])
     return rules.back(noted.ledger, files, params["cause"]) if params["action"] == "back" else noted
 
 
@@ -219,13 +240,14 @@ def summary(rotation: rules.Rotation | None, params: dict[str, Any], now: dateti
     """The module's return values but for secrets and receipt."""
     if rotation is None:
         none = dict.fromkeys(("step", "direction", "reason", "old", "new", "message"), "")
-        return {"due": False, "active": False, **none, "emergency": False, "usable": True, "wait": 0}
-    kind = params["name"].replace("_", " ")
+        return {"due": False, "active": False, **none, "members": [], "emergency": False, "usable": True, "wait": 0}
+    kind = (params["kind"] or params["name"]).replace("_", " ")
     return {
         "due": True,
         "active": True,
         "step": rotation.step,
         "direction": rotation.direction,
+        "members": [member["name"] for member in rotation.members],
         "reason": rotation.reason,
         "old": rotation.old,
         "new": rotation.new,
@@ -252,7 +274,9 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         return {"changed": True, "secrets": {}, **summary(shown, params, now, fresh), "active": False}
     result: dict[str, Any] = {}
     if params["action"] == "finish":
-        receipt = rules.receipt(rules.required(ledger), params["name"], params["subject"], platform.node(), now)
+        receipt = rules.receipt(
+            rules.required(ledger), params["kind"] or params["name"], params["subject"], platform.node(), now
+        )
         store.append(receipt)
         result = {"receipt": receipt}
     store.apply(change)
@@ -264,7 +288,7 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     params = module.params
-    seal(module, secrets_in([], [params["value"]]))
+    seal(module, secrets_in([params["value"]] if params["keyed"] else [], [params["value"]]))
     shown = {"module_args": {name: params[name] for name in ("action", "name", "subject", "directory")}}
     try:
         result = run(params, module.check_mode)
