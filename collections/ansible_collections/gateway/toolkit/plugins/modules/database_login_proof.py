@@ -41,12 +41,8 @@ options:
         asked about an unknown key, which it has to look up, since it closes connections that it does not need.
     type: str
     default: ""
-  unused:
-    description: A password with which no session from here may be logged in; empty when there is none.
-    type: str
-    default: ""
   patience:
-    description: Seconds until sessions must be as they should.
+    description: Seconds until LiteLLM must have logged in.
     type: int
     default: 30
 attributes:
@@ -95,15 +91,15 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "accepted": {"type": "str", "required": True, "no_log": True},
     "refused": {"type": "str", "default": "", "no_log": True},
     "used_by": {"type": "str", "default": ""},
-    "unused": {"type": "str", "default": "", "no_log": True},
     "patience": {"type": "int", "default": 30},
 }
 PAUSE = 1.0
 """Seconds between two looks."""
 
+# As the owner it would not see the addresses of the login's sessions.
 SESSIONS = (
-    "select usename from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
-    " and client_addr is not distinct from inet_client_addr()"
+    "set role none; select usename from pg_stat_activity where datname = current_database()"
+    " and usename = session_user and pid <> pg_backend_pid() and client_addr = inet_client_addr()"
 )
 
 
@@ -113,21 +109,11 @@ def stir(url: str) -> None:
         LiteLLMClient(url, "", retries=0).probe("sk-" + random_source.token_hex(16))
 
 
-def sessions_problem(place: Place, params: dict[str, Any]) -> tuple[str, int]:
-    """(what is wrong with the sessions from here, how many use ``accepted``)."""
-    owner, accepted, unused = params["owner"], params["accepted"], params["unused"]
-    if params["used_by"]:
-        stir(params["used_by"])
-    done, words = place.ask(login_name(owner, accepted), accepted, SESSIONS)
-    if not done:
-        return words, 0
-    users = words.split()
-    mine = users.count(login_name(owner, accepted))
-    if params["used_by"] and not mine:
-        return "no connection of LiteLLM uses it", 0
-    if unused and login_name(owner, unused) in users:
-        return "LiteLLM has connections with the other one", mine
-    return "", mine
+def sessions(place: Place, params: dict[str, Any]) -> int:
+    """How many sessions from here, but this one, are logged in with ``accepted``."""
+    stir(params["used_by"])
+    done, words = place.ask(login_name(params["owner"], params["accepted"]), params["accepted"], SESSIONS)
+    return len(words.split()) if done else 0
 
 
 def prove(place: Place, params: dict[str, Any]) -> list[dict[str, str]]:
@@ -145,25 +131,25 @@ def prove(place: Place, params: dict[str, Any]) -> list[dict[str, str]]:
         if done or not is_refusal(former, words):
             raise DatabaseProblem(f"PostgreSQL at {where} does not refuse the other password, of {former}: {words}")
         proofs.append({"proof": f"PostgreSQL at {where} refuses the password of {former}", "result": "refused"})
-    if not (params["used_by"] or params["unused"]):
+    if not params["used_by"]:
         return proofs
     end = time.monotonic() + params["patience"]
-    wrong, count = sessions_problem(place, params)
-    while wrong and time.monotonic() < end:
+    count = sessions(place, params)
+    while not count and time.monotonic() < end:
         time.sleep(PAUSE)
-        wrong, count = sessions_problem(place, params)
-    if wrong:
-        raise DatabaseProblem(f"The password of {user} is right, but {wrong}.")
-    return [*proofs, {"proof": f"connections of LiteLLM as {user}", "result": str(count)}]
+        count = sessions(place, params)
+    if not count:
+        raise DatabaseProblem(f"The password of {user} is right, but LiteLLM at {params['used_by']} does not log in.")
+    return [*proofs, {"proof": f"connections of LiteLLM at {params['used_by']} as {user}", "result": str(count)}]
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     params = module.params
-    secrets = secrets_in([], [params[name] for name in ("accepted", "refused", "unused")])
+    secrets = secrets_in([], [params[name] for name in ("accepted", "refused")])
     seal(module, secrets)
-    if not params["accepted"] or params["accepted"] in (params["refused"], params["unused"]):
-        module.fail_json(msg="accepted must be a password, another one than refused and unused.")
+    if not params["accepted"] or params["accepted"] == params["refused"]:
+        module.fail_json(msg="accepted must be a password, another one than refused.")
     place = Place(module.get_bin_path("psql", required=True), params["address"], params["port"], params["database"])
     try:
         proofs = prove(place, params)
