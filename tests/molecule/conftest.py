@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -195,12 +196,25 @@ class Playbooks:
             log.write(done.stdout + done.stderr)
         return Run(done.returncode, done.stdout + done.stderr)
 
-    def start(self, playbook: str, variables: dict[str, Any]) -> subprocess.Popen[str]:
-        """Start a playbook in a process group of its own, to be killed half-way."""
-        command = self.command(playbook, variables=variables)
-        return subprocess.Popen(
+    def run_killed(self, playbook: str, before: str, *arguments: str, variables: dict[str, Any] | None = None) -> str:
+        """Run a playbook, kill -9 it when the task whose name holds `before` begins, and return what it printed."""
+        command = self.command(playbook, *arguments, variables=variables)
+        process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith(("TASK [", "RUNNING HANDLER [")) and before in line:
+                os.killpg(process.pid, signal.SIGKILL)
+                break
+        process.stdout.close()
+        output = "".join(lines)
+        with self.log.open("a", encoding="utf-8") as log:
+            log.write(output)
+        assert process.wait() == -signal.SIGKILL, f"no task {before!r} in:\n{output}"
+        return output
 
 
 @pytest.fixture(scope="session")

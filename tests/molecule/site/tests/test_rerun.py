@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 from conftest import Playbooks, address_of, http, main_pid, psql, show
 from testinfra.host import Host
 
@@ -115,13 +112,7 @@ def test_a_taken_port_fails_with_its_name_and_the_next_run_converges(playbooks: 
 def test_a_run_that_was_killed_before_the_restart_is_finished_by_the_next(playbooks: Playbooks, proxy1: Host) -> None:
     change = {"litellm_num_retries": 3}
     pid = main_pid(proxy1, LITELLM)
-    process = playbooks.start("playbooks/proxy.yml", change)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "litellm : migrate" in line:
-            os.killpg(process.pid, signal.SIGKILL)
-            break
-    process.wait()
+    playbooks.run_killed("playbooks/proxy.yml", "litellm : migrate", variables=change)
     assert "num_retries: 3" in proxy1.file("/etc/litellm/config.yaml").content_string
     assert main_pid(proxy1, LITELLM) == pid
     assert playbooks.run("playbooks/proxy.yml", variables=change).rc == 0
