@@ -5,13 +5,14 @@ The state folder of the hosts is the one of --ssh-config, which .config/molecule
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shlex
 import signal
 import subprocess
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,25 +197,61 @@ class Playbooks:
             log.write(done.stdout + done.stderr)
         return Run(done.returncode, done.stdout + done.stderr)
 
-    def run_killed(self, playbook: str, before: str, *arguments: str, variables: dict[str, Any] | None = None) -> str:
-        """Run a playbook, kill -9 it when the task whose name holds `before` begins, and return what it printed."""
+    def run_until(
+        self,
+        playbook: str,
+        task: str,
+        act: Callable[[list[int]], object],
+        *arguments: str,
+        variables: dict[str, Any] | None = None,
+    ) -> Run:
+        """Run a playbook; when the task whose name holds `task` begins, halt it and call `act` with its processes."""
         command = self.command(playbook, *arguments, variables=variables)
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-        )
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert process.stdout is not None
-        lines = []
+        lines: list[str] = []
+        met = False
         for line in process.stdout:
             lines.append(line)
-            if line.startswith(("TASK [", "RUNNING HANDLER [")) and before in line:
-                os.killpg(process.pid, signal.SIGKILL)
-                break
-        process.stdout.close()
+            if not met and line.startswith(("TASK [", "RUNNING HANDLER [")) and task in line:
+                met = True
+                family = halt(process.pid)
+                act(family)
+                resume(family)
+        status = process.wait()
         output = "".join(lines)
         with self.log.open("a", encoding="utf-8") as log:
             log.write(output)
-        assert process.wait() == -signal.SIGKILL, f"no task {before!r} in:\n{output}"
-        return output
+        assert met, f"no task {task!r} in:\n{output}"
+        return Run(status, output)
+
+    def run_killed(self, playbook: str, task: str, *arguments: str, variables: dict[str, Any] | None = None) -> None:
+        """Run a playbook and kill -9 all of it when the task whose name holds `task` begins."""
+        killed = self.run_until(playbook, task, kill, *arguments, variables=variables)
+        assert killed.rc == -signal.SIGKILL, killed.output
+
+
+def halt(pid: int) -> list[int]:
+    """Stop a process and all it has started, its parents first, so that they start nothing more; return all of them."""
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+        os.kill(pid, signal.SIGSTOP)
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+        return [pid, *(other for child in children for other in halt(int(child)))]
+    return []
+
+
+def kill(pids: list[int]) -> None:
+    """Kill processes, the last one first."""
+    for pid in reversed(pids):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def resume(pids: list[int]) -> None:
+    """Let processes go on, those that are still there."""
+    for pid in reversed(pids):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 @pytest.fixture(scope="session")

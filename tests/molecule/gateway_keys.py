@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -14,6 +15,19 @@ ROTATE = "playbooks/rotate_keys.yml"
 SECRETS = "/etc/openclaw-gateway/secrets"
 VIRTUAL_KEY, TOKEN = f"{SECRETS}/virtual_key", f"{SECRETS}/gateway_token"
 UNIT = "openclaw-gateway.service"
+STATE = "/var/lib/openclaw/.openclaw"
+LEDGERS = "/etc/openclaw-gateway/rotation"
+SET_ASIDE = """
+import json, pathlib, sqlite3
+found = {}
+for path in pathlib.Path("STATE").rglob("*"):
+    if path.is_file() and path.open("rb").read(15) == b"SQLite format 3":
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+            if database.execute("select 1 from sqlite_master where name = 'auth_profile_state'").fetchall():
+                for (state,) in database.execute("select state_json from auth_profile_state"):
+                    found.update(json.loads(state).get("usageStats") or {})
+print(json.dumps(found))
+""".replace("STATE", STATE)
 LOG = "/var/log/gateway-toolkit/rotation.log"
 
 
@@ -46,7 +60,7 @@ class Gateway:
 
     def copy(self, path: str) -> str:
         """Copy a secret before it is rotated, since a value in a command would be in sudo's log; return the place."""
-        place = f"/root/old_{PurePosixPath(path).name}"
+        place = f"/srv/old_{PurePosixPath(path).name}"
         self.host.run_expect([0], f"cp -p {path} {place}")
         return place
 
@@ -83,3 +97,33 @@ class Gateway:
     def receipt(self) -> dict[str, object]:
         """The last line of the host's log."""
         return dict(json.loads(self.host.run_expect([0], f"tail -n 1 {LOG}").stdout))
+
+    def step(self, name: str) -> str:
+        """The last step of an unfinished rotation, "" when there is none."""
+        rotation = json.loads(self.host.file(f"{LEDGERS}/{name}.json").content_string)["rotation"]
+        return str(rotation["step"]) if rotation else ""
+
+    def set_aside(self) -> dict[str, object]:
+        """Failures of provider keys that OpenClaw keeps: a refused one is set aside, and the next one with it."""
+        done = self.host.run_expect([0], f"python3 -c {shlex.quote(SET_ASIDE)}")
+        return dict(json.loads(done.stdout))
+
+    def key_in_use(self) -> int:
+        """What LiteLLM answers to the key that OpenClaw has."""
+        command = f'python3 -c \'import json; print(json.load(open("{STATE}/secrets.json"))["litellm"]["apiKey"])\''
+        self.host.run_expect([0], f"umask 077; {command} > /srv/key_in_use")
+        return self.models("/srv/key_in_use")
+
+
+def all_run(hosts: dict[str, Host]) -> None:
+    """Start what systemd did not start again, and wait until everything answers."""
+    hosts["proxy1"].run_expect([0], "systemctl start postgresql.service 'postgresql@*.service' litellm.service")
+    hosts["gateway1"].run_expect([0], f"systemctl start {UNIT}")
+    litellm = f"http://{address_of(hosts['proxy1'])}:4000/health/readiness"
+    end = time.monotonic() + 240
+    while True:
+        ready = http(hosts["gateway1"], litellm), http(hosts["gateway1"], "http://127.0.0.1:4321/readyz")
+        if '"connected"' in ready[0].text and ready[1].status == 200:
+            return
+        assert time.monotonic() < end, ready
+        time.sleep(1)

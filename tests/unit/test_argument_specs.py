@@ -17,11 +17,12 @@ ENTRY_POINTS = {
     *("rotate_gateway_token", "preflight", "reach"),
     *("rotate_password", "finish_password"),
     *("rotate_secrets", "deploy_secrets", "return_secrets", "finish_secrets"),
+    *("register_virtual_key", "stop"),
 }
 SECRET = re.compile(r"(_token|_password|_key|_provider_keys|_database_url|_environment)$")
 # Files on the controller and names of hosts: the first task that uses one says when it is missing. Aliases have a task
 # of their own.
-NOT_JUDGED = re.compile(r"_config_template$|_host$|_other_aliases$")
+NOT_JUDGED = re.compile(r"_config_template$|_host$|_other_(aliases|proxies)$")
 
 
 def load(role: str, path: str) -> dict[str, Any]:

@@ -303,3 +303,22 @@ def test_a_database_that_is_away_fails_every_step_with_the_cause(step: Step, dou
 @pytest.mark.parametrize(("state", "name"), [("registered", "new_key"), ("retired", "alias"), ("revoked", "old_key")])
 def test_an_empty_parameter_is_refused(step: Step, state: str, name: str) -> None:
     assert name in step(state, **{name: ""})["msg"]
+
+
+def test_another_proxy_with_an_old_cache_is_waited_for_and_named(step: Step, double: Double) -> None:
+    double.keys.clear()
+    double.accepts_after_deletion = [True, True, False]
+    (found,) = step("refused", proxy="proxy2", patience=10)["proofs"]
+    assert found == {"proof": "key at proxy2 is refused, after 0 s", "result": "401"}
+
+
+def test_another_proxy_that_still_accepts_the_old_key_fails_the_proof(step: Step, double: Double) -> None:
+    double.keys.clear()
+    double.accepts_after_deletion = [True] * 50
+    assert "still answers 200 (accepted) to the deleted key at proxy2" in step("refused", proxy="proxy2")["msg"]
+
+
+def test_another_proxy_is_asked_without_the_master_key(step: Step, double: Double) -> None:
+    double.keys.clear()
+    step.master_key_file.unlink()
+    assert not step("refused", proxy="proxy2").get("failed")

@@ -83,16 +83,16 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
-def to_the_end(host: Host) -> dict[str, Any]:
+def to_the_end(host: Host, **finish: Any) -> dict[str, Any]:
     """What the tasks do from wherever the rotation is."""
     begun = host.run("begin")
     if begun["direction"] == "back":
-        return host.run("finish")
+        return host.run("finish", **finish)
     host.run("record", step="registered")
     host.run("switch")
     host.run("record", step="proved", proofs=[{"proof": "a prompt through OpenClaw", "result": "ok"}])
     host.run("record", step="retired", proofs=[{"proof": "old key is refused", "result": "401"}])
-    return host.run("finish")
+    return host.run("finish", **finish)
 
 
 # When
@@ -164,7 +164,7 @@ def test_check_mode_says_what_and_why_and_writes_nothing(host: Host) -> None:
 
 def test_an_emergency_says_so_before_it_starts(host: Host) -> None:
     result = host.run("begin", check=True, requested=True, emergency=True)
-    assert "the old one is revoked first, so requests fail until" in result["message"]
+    assert "the old one is revoked first; nothing is served until" in result["message"]
 
 
 # The whole way
@@ -484,3 +484,48 @@ def test_the_longest_interruption_is_in_the_receipt_and_none_when_none_was_measu
 def test_the_kind_is_what_the_caller_calls_it(host: Host) -> None:
     result = host.run("begin", requested=True, kind="database_password")
     assert result["message"].startswith("database password of ")
+
+
+# Copies of a dead value
+
+
+@pytest.fixture
+def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    found: list[str] = []
+    monkeypatch.setattr(rotation.AnsibleModule, "warn", lambda _self, sentence: found.append(sentence))
+    return found
+
+
+def test_a_copy_of_the_dead_value_is_named_and_left_alone(host: Host, tmp_path: Path, warned: list[str]) -> None:
+    unit = tmp_path / "etc" / "litellm.service.d" / "override.conf"
+    unit.parent.mkdir(parents=True)
+    unit.write_text(f"[Service]\nEnvironment=KEY={OLD}\n")
+    host.run("begin", requested=True)
+    to_the_end(host, search=[str(tmp_path)])
+    (receipt,) = host.receipts()
+    assert (receipt["copies"], receipt["searched"]) == ([str(unit)], True)
+    assert f"is still written in {unit}: remove it there" in warned[0]
+    assert OLD in unit.read_text()
+
+
+def test_the_copies_that_the_rotation_itself_keeps_do_not_count(host: Host, tmp_path: Path, warned: list[str]) -> None:
+    host.run("begin", requested=True)
+    to_the_end(host, search=[str(tmp_path)])
+    assert host.receipts()[0]["copies"] == []
+    assert warned == []
+
+
+def test_an_undone_rotation_looks_for_the_new_value(host: Host, tmp_path: Path) -> None:
+    host.run("begin", requested=True, value=GIVEN)
+    host.run("back")
+    (tmp_path / "notes").write_text(f"{OLD} {GIVEN}")
+    (tmp_path / "old").write_text(OLD)
+    to_the_end(host, search=[str(tmp_path)])
+    assert host.receipts()[0]["copies"] == [str(tmp_path / "notes")]
+
+
+def test_a_search_that_ran_out_of_time_says_so(host: Host, tmp_path: Path, warned: list[str]) -> None:
+    host.run("begin", requested=True)
+    to_the_end(host, search=[str(tmp_path)], search_seconds=0)
+    assert host.receipts()[0]["searched"] is False
+    assert "is not complete" in warned[0]

@@ -30,7 +30,7 @@ def test_no_rotation_is_unfinished(gateway: Gateway) -> None:
 def test_what_was_in_use_at_the_last_verification_is_dead(gateway: Gateway) -> None:
     """Before the first one nothing was, and values that nobody ever had stand for it."""
     for path, made_up in ((VIRTUAL_KEY, "sk-nobody-ever-had-this-key"), (TOKEN, "nobody-ever-had-this-token")):
-        last = f"{path.replace(SECRETS, '/root')}.verified"
+        last = f"{path.replace(SECRETS, '/srv')}.verified"
         gateway.host.run_expect([0], f"test -e {last} || echo {made_up} > {last}")
         assert gateway.value(path) != gateway.value(last)
         if path == VIRTUAL_KEY:

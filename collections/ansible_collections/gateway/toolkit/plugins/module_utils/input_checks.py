@@ -292,6 +292,15 @@ def path_errors(label: str, value: Any) -> list[str]:
     return []
 
 
+def path_list_errors(label: str, value: Any) -> list[str]:
+    """Refuse what is not a list of absolute, plain paths; None is a variable that is not there."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        return [f"{label} is {shown(value)}: write a list of absolute paths."]
+    return [error for place, item in enumerate(value) for error in path_errors(f"{label}[{place}]", item)]
+
+
 def user_errors(label: str, value: Any) -> list[str]:
     """Refuse names that no system user may have, and root."""
     if not isinstance(value, str):

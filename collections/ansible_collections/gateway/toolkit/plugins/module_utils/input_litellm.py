@@ -336,6 +336,7 @@ def place_errors(variables: Variables) -> list[str]:
     for name in PATHS:
         if name in variables:
             errors += checks.path_errors(name, variables[name])
+    errors += checks.path_list_errors("litellm_virtual_key_search", variables.get("litellm_virtual_key_search"))
     for name in BOOLEANS:
         if name in variables:
             errors += checks.boolean_errors(name, variables[name])

@@ -339,6 +339,9 @@ def place_errors(variables: Variables) -> list[str]:
     for name in PATHS:
         if name in variables:
             errors += checks.path_errors(name, variables[name])
+    errors += checks.path_list_errors(
+        "openclaw_gateway_rotation_search", variables.get("openclaw_gateway_rotation_search")
+    )
     if "openclaw_gateway_user" in variables:
         errors += checks.user_errors("openclaw_gateway_user", variables["openclaw_gateway_user"])
     label = "openclaw_gateway_install_environment"

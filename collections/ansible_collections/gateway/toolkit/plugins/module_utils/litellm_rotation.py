@@ -192,17 +192,22 @@ def revoke(client: RotationClient, old: str, new: str, alias: str) -> Result:
 
 
 def delete(client: RotationClient, key: str, which: str) -> Proof:
-    """No live key with this value, and it is refused by every process of this LiteLLM; each may know it for 60 s."""
+    """No live key with this value, and this proxy refuses it."""
     client.delete_by_hash(key_hash(key))
+    return refused(client, key, f"{which} key")
+
+
+def refused(client: RotationClient, key: str, what: str) -> Proof:
+    """This proxy refuses a deleted key; each of its processes may know the key for 60 s, so it is asked until then."""
     begun = time.monotonic()
     last = client.wait_rejected(key)
     if last.verdict not in ("unknown_key", "blocked", "expired"):
         raise KeyProblem(
-            f"LiteLLM still answers {last.status} ({last.verdict}) to the deleted {which} key {fingerprint(key)} after "
+            f"LiteLLM still answers {last.status} ({last.verdict}) to the deleted {what} {fingerprint(key)} after "
             f"{client.patience:.0f} s: restart litellm on every host that runs it, see whether "
             "allow_requests_on_db_unavailable is set in litellm_config_extra, and run the playbook again."
         )
-    return proof(f"{which} key is refused, after {time.monotonic() - begun:.0f} s", last.status)
+    return proof(f"{what} is refused, after {time.monotonic() - begun:.0f} s", last.status)
 
 
 def until(client: RotationClient, ask: Callable[[], Probe], *verdicts: str) -> Probe:

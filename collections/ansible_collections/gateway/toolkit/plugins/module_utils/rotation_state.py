@@ -19,6 +19,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
+from ansible_collections.gateway.toolkit.plugins.module_utils.stray_copies import Search
+
+NOT_SEARCHED = Search((), False)
+
 Step = Literal["prepared", "registered", "switched", "proved", "retired"]
 Direction = Literal["forward", "back"]
 STEPS: tuple[Step, ...] = ("prepared", "registered", "switched", "proved", "retired")
@@ -65,6 +69,11 @@ class Rotation:
     proofs: tuple[Mapping[str, str], ...] = ()
     members: tuple[Mapping[str, str], ...] = ()
     interruption: float | None = None
+
+    @property
+    def forward(self) -> bool:
+        """Whether it goes to the new value."""
+        return self.direction == "forward"
 
     def reached(self, step: Step) -> bool:
         """Whether this step was done."""
@@ -330,14 +339,16 @@ def seconds_left(rotation: Rotation, overlap: float, now: datetime) -> int:
     return max(0, min(int(overlap), int(overlap - (now - to_moment(rotation.switched)).total_seconds())))
 
 
-def receipt(rotation: Rotation, kind: str, subject: str, host: str, now: datetime) -> dict[str, Any]:
-    """One line of the log. It holds fingerprints, never a value."""
+def receipt(
+    rotation: Rotation, kind: str, subject: str, host: str, now: datetime, copies: Search = NOT_SEARCHED
+) -> dict[str, Any]:
+    """One line of the log. It holds fingerprints, never a value. ``copies``: where the dead value still is."""
     return {
         "time": to_text(now),
         "kind": kind,
         "host": host,
         "alias": subject,
-        "result": "rotated" if rotation.direction == "forward" else "undone",
+        "result": "rotated" if rotation.forward else "undone",
         "reason": rotation.reason,
         "cause": rotation.cause,
         "emergency": rotation.emergency,
@@ -348,6 +359,8 @@ def receipt(rotation: Rotation, kind: str, subject: str, host: str, now: datetim
         **({"keys": [dict(member) for member in rotation.members]} if rotation.members else {}),
         **({} if rotation.interruption is None else {"interruption": rotation.interruption}),
         "proofs": [dict(proof) for proof in rotation.proofs],
+        "copies": list(copies.found),
+        "searched": copies.complete,
     }
 
 
@@ -361,7 +374,7 @@ def sentence(kind: str, subject: str, rotation: Rotation, fresh: bool) -> str:
     if not fresh:
         return f"{begun}; begun at {rotation.started}, {rotation.step} so far, and finished now."
     if rotation.emergency:
-        return f"{begun}. Emergency: the old one is revoked first, so requests fail until the new one is in use."
+        return f"{begun}. Emergency: the old one is revoked first; nothing is served until the new one is in use."
     return f"{begun}."
 
 

@@ -10,7 +10,7 @@ short_description: One step of the rotation of a virtual key in LiteLLM
 description:
   - Each step proves what it did by asking LiteLLM, and may be repeated after a killed run or a lost answer.
   - V(registered), V(used), V(retired) and V(revoked) run on a host of LiteLLM, because the master key never leaves it;
-    V(proved) runs where the key is used.
+    V(proved) runs where the key is used, and V(refused) on the host of each other proxy.
 author: gateway.toolkit
 options:
   state:
@@ -20,15 +20,16 @@ options:
       - V(used), a call of the gateway is booked on the new key.
       - V(retired), the old key is deleted and refused, the new one has the alias and all the spend.
       - V(revoked), the old key is accepted; the new one is deleted and refused.
+      - V(refused), O(old_key) was deleted and is refused here, too.
     type: str
-    choices: [registered, proved, used, retired, revoked]
+    choices: [registered, proved, used, retired, revoked, refused]
     required: true
   url:
     description: Where LiteLLM listens, like V(http://127.0.0.1:4000).
     type: str
     required: true
   master_key_file:
-    description: File that holds LiteLLM's master key; needed but for V(proved).
+    description: File that holds LiteLLM's master key; needed but for V(proved) and V(refused).
     type: path
   new_key:
     description: The new key's value.
@@ -67,6 +68,10 @@ options:
       may know a deleted key for 60 seconds.
     type: int
     default: 90
+  proxy:
+    description: For V(refused), name of the proxy, for the proof.
+    type: str
+    default: ""
   timeout:
     description: Seconds that LiteLLM may take for one answer.
     type: int
@@ -117,7 +122,11 @@ from ansible_collections.gateway.toolkit.plugins.module_utils.litellm_keys impor
 from ansible_collections.gateway.toolkit.plugins.module_utils.redaction import seal, secrets_in
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "state": {"type": "str", "required": True, "choices": ["registered", "proved", "used", "retired", "revoked"]},
+    "state": {
+        "type": "str",
+        "required": True,
+        "choices": ["registered", "proved", "used", "retired", "revoked", "refused"],
+    },
     "url": {"type": "str", "required": True},
     "master_key_file": {"type": "path", "no_log": False},
     "new_key": {"type": "str", "default": "", "no_log": True},
@@ -129,6 +138,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "emergency": {"type": "bool", "default": False},
     "model": {"type": "str", "default": ""},
     "patience": {"type": "int", "default": 90},
+    "proxy": {"type": "str", "default": ""},
     "timeout": {"type": "int", "default": 30},
 }
 NEEDED = [
@@ -137,18 +147,21 @@ NEEDED = [
     ("state", "used", ["master_key_file", "new_key"]),
     ("state", "retired", ["master_key_file", "new_key", "alias"]),
     ("state", "revoked", ["master_key_file", "old_key", "alias"]),
+    ("state", "refused", ["old_key", "proxy"]),
 ]
 
 
 def run(params: dict[str, Any]) -> steps.Result:
     """Do the step. LiteLLMError and KeyProblem carry a sentence for the operator."""
     old, new, alias = params["old_key"], params["new_key"], params["alias"]
-    master_key = "" if params["state"] == "proved" else read_master_key(params["master_key_file"])
+    master_key = "" if params["state"] in ("proved", "refused") else read_master_key(params["master_key_file"])
     client = steps.RotationClient(params["url"], master_key, timeout=params["timeout"])
     if params["state"] != "used":
         client.patience = float(params["patience"])
     if params["state"] == "proved":
         return steps.prove_directly(client, new, params["model"], params["timeout"])
+    if params["state"] == "refused":
+        return steps.Result(False, (steps.refused(client, old, f"key at {params['proxy']}"),))
     if params["state"] == "used":
         return steps.prove_used(client, new, params["patience"])
     if params["state"] == "retired":

@@ -22,7 +22,7 @@ options:
       - V(record) notes O(step) and O(proofs).
       - V(switch) puts the new value in use and keeps the old one as NAME.old.
       - V(back) puts the old value in use again, because of O(cause).
-      - V(finish) removes what is left of the other value and writes the receipt.
+      - V(finish) removes what is left of the other value, looks for copies of it and writes the receipt.
     type: str
     choices: [begin, record, switch, back, finish]
     required: true
@@ -107,6 +107,17 @@ options:
   interruption:
     description: For V(record), the seconds for which the service did not answer because of the rotation.
     type: float
+  search:
+    description:
+      - For V(finish), folders in which copies of the value that is dead now are looked for. Files that hold one are
+        named in the receipt and in a warning.
+    type: list
+    elements: path
+    default: []
+  search_seconds:
+    description: How long that may take.
+    type: int
+    default: 30
   cause:
     description: For V(back), why.
     type: str
@@ -190,7 +201,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gateway.toolkit.plugins.module_utils import rotation_state as rules
 from ansible_collections.gateway.toolkit.plugins.module_utils.redaction import seal, secrets_in
-from ansible_collections.gateway.toolkit.plugins.module_utils.rotation_store import Store
+from ansible_collections.gateway.toolkit.plugins.module_utils.rotation_store import SUFFIXES, Store
+from ansible_collections.gateway.toolkit.plugins.module_utils.stray_copies import Search, search
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "action": {"type": "str", "required": True, "choices": ["begin", "record", "switch", "back", "finish"]},
@@ -214,6 +226,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "proofs": {"type": "list", "elements": "dict", "default": []},
     "usable": {"type": "bool"},
     "interruption": {"type": "float"},
+    "search": {"type": "list", "elements": "path", "default": []},
+    "search_seconds": {"type": "int", "default": 30},
     "cause": {"type": "str", "default": "a proof failed"},
 }
 
@@ -258,6 +272,24 @@ def summary(rotation: rules.Rotation | None, params: dict[str, Any], now: dateti
     }
 
 
+def strays(params: dict[str, Any], store: Store, dead: str) -> Search:
+    """Where the dead value is, beside the files that are about to be removed."""
+    if not dead:
+        return Search((), not params["search"])
+    own = [store.path(which) for which in SUFFIXES]
+    return search(dead, params["search"], own, params["search_seconds"])
+
+
+def warnings_of(params: dict[str, Any], receipt: dict[str, Any]) -> list[str]:
+    """What the operator has to look at."""
+    kind = f"{(params['kind'] or params['name']).replace('_', ' ')} of {params['subject']}"
+    dead = receipt["old"] if receipt["result"] == "rotated" else receipt["new"]
+    found = [f"The dead {kind}, {dead}, is still written in {path}: remove it there." for path in receipt["copies"]]
+    if not receipt["searched"] and params["search"]:
+        found.append(f"The search for copies of the dead {kind}, {dead}, is not complete.")
+    return found
+
+
 def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Do it. RotationProblem carries a sentence for the operator."""
     store = Store(params["directory"], params["state_directory"], params["log"], params["name"])
@@ -274,9 +306,10 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         return {"changed": True, "secrets": {}, **summary(shown, params, now, fresh), "active": False}
     result: dict[str, Any] = {}
     if params["action"] == "finish":
-        receipt = rules.receipt(
-            rules.required(ledger), params["kind"] or params["name"], params["subject"], platform.node(), now
-        )
+        rotation = rules.required(ledger)
+        copies = strays(params, store, rules.values_of(rotation, files)["old" if rotation.forward else "new"])
+        kind = params["kind"] or params["name"]
+        receipt = rules.receipt(rotation, kind, params["subject"], platform.node(), now, copies)
         store.append(receipt)
         result = {"receipt": receipt}
     store.apply(change)
@@ -294,6 +327,8 @@ def main() -> None:
         result = run(params, module.check_mode)
     except rules.RotationProblem as problem:
         module.fail_json(msg=str(problem), invocation=shown)
+    for sentence in warnings_of(params, result["receipt"]) if "receipt" in result else ():
+        module.warn(sentence)
     # From here on the values are the result; the action plugin keeps them from being displayed.
     seal(module, [])
     module.exit_json(**result, invocation=shown)
