@@ -1,0 +1,284 @@
+"""LiteLLM's master key, the database password and provider keys: the new one works, the old one is dead, also after a
+kill or a fault on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+from conftest import MASTER_KEY_FILE, ROOT, Playbooks, Run, address_of, http, main_pid, psql, secret, show
+from testinfra.host import Host
+
+ROTATE = "playbooks/rotate_proxy_secrets.yml"
+UNIT = "litellm.service"
+PASSWORD_FILE = "/etc/litellm-database/secrets/password"
+LOG = "/var/log/gateway-toolkit/rotation.log"
+BOTH = {"rotate": "master_key,database_password"}
+PROVIDER_KEY = "sk-key-of-the-model-server"
+OTHER_PROVIDER_KEY = "sk-other-key-of-the-model-server"
+MODEL = "claude-sonnet-4-5-20250929"
+# Copies, since a value in a command would be in sudo's log.
+OLD_MASTER_KEY, OLD_PASSWORD = "/root/old_master_key", "/root/old_password"
+# What was noted last, and the task that begins right after that.
+KILLS = {
+    "prepared": "switch_secrets | See that",
+    "switched": "prove_secrets | Prove the master key",
+    "proved": "finish_secret | Note that the old",
+    "retired": "finish_secret | Forget",
+}
+
+
+@pytest.fixture(autouse=True)
+def keep_copies(proxy1: Host) -> Generator[None]:
+    proxy1.run_expect([0], f"cp -p {MASTER_KEY_FILE} {OLD_MASTER_KEY}; cp -p {PASSWORD_FILE} {OLD_PASSWORD}")
+    yield
+    proxy1.run_expect([0], f"rm -f {OLD_MASTER_KEY} {OLD_PASSWORD}")
+
+
+def master_key(proxy1: Host, path: str) -> int:
+    """What LiteLLM answers to a master key that asks what only the administrator may."""
+    return http(proxy1, f"http://{address_of(proxy1)}:4000/key/list?size=1", key_file=path).status
+
+
+def database(proxy1: Host, path: str) -> str:
+    """What PostgreSQL says to a login with the password of a file, over its TCP socket."""
+    login = (
+        f'PGPASSWORD=$(cat {path}); export PGPASSWORD; u=litellm_$(printf %s "$PGPASSWORD" | sha256sum | cut -c 1-8)'
+    )
+    done = proxy1.run(f"{login}; psql -XAtw -h 127.0.0.1 -U $u litellm -c 'select 1'")
+    return str(done.stdout.strip() or done.stderr)
+
+
+def logins(proxy1: Host) -> list[str]:
+    return psql(proxy1, "select rolname from pg_roles where rolname like 'litellm%' and rolcanlogin").splitlines()
+
+
+def fingerprint(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()[:12]
+
+
+def receipts(proxy1: Host, count: int) -> list[dict]:
+    """The last ones of the log."""
+    return [json.loads(line) for line in proxy1.run(f"tail -n {count} {LOG}").stdout.splitlines()]
+
+
+def starts(proxy1: Host) -> int:
+    """How often systemd has started LiteLLM."""
+    return int(proxy1.run(f"journalctl --no-pager -q -o cat -u {UNIT} | grep -c '^Started'").stdout)
+
+
+def assert_new_ones_work_and_old_ones_are_dead(proxy1: Host) -> None:
+    assert secret(proxy1, MASTER_KEY_FILE) != secret(proxy1, OLD_MASTER_KEY)
+    assert secret(proxy1, PASSWORD_FILE) != secret(proxy1, OLD_PASSWORD)
+    assert (master_key(proxy1, MASTER_KEY_FILE), master_key(proxy1, OLD_MASTER_KEY)) == (200, 401)
+    assert database(proxy1, PASSWORD_FILE) == "1"
+    assert "password authentication failed" in database(proxy1, OLD_PASSWORD)
+    assert_nothing_is_left(proxy1)
+
+
+def assert_nothing_is_left(proxy1: Host) -> None:
+    assert sorted(proxy1.file("/etc/litellm/secrets").listdir()) == ["master_key", "provider_keys", "salt_key"]
+    assert proxy1.file("/etc/litellm-database/secrets").listdir() == ["password"]
+    assert logins(proxy1) == [f"litellm_{fingerprint(secret(proxy1, PASSWORD_FILE))[:8]}"]
+
+
+def run_until(playbooks: Playbooks, task: str, act: Callable[[subprocess.Popen[str]], object]) -> Run:
+    """Rotate both; when the task whose name holds `task` begins, call `act`."""
+    command = playbooks.command(ROTATE, variables=BOTH)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    lines: list[str] = []
+    acted = False
+    for line in process.stdout:
+        lines.append(line)
+        if not acted and line.startswith("TASK [") and task in line:
+            acted = True
+            act(process)
+    assert acted, "".join(lines)
+    return Run(process.wait(), "".join(lines))
+
+
+def kill_all_of(process: subprocess.Popen[str]) -> None:
+    """kill -9 for a playbook and everything it has started on this machine; its workers have sessions of their own."""
+    for pid in family(process.pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def family(pid: int) -> list[int]:
+    """A process and all it has started, halted, so that they start nothing more."""
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+        os.kill(pid, signal.SIGSTOP)
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+        return [*(other for child in children for other in family(int(child))), pid]
+    return []
+
+
+def test_both_are_rotated_with_one_restart(playbooks: Playbooks, proxy1: Host, tmp_path: Path) -> None:
+    before = starts(proxy1)
+    report = tmp_path / "rotation.jsonl"
+    run = playbooks.run(ROTATE, variables={**BOTH, "rotation_report": str(report)})
+    assert run.rc == 0, run.output
+    assert_new_ones_work_and_old_ones_are_dead(proxy1)
+    assert starts(proxy1) == before + 1
+    found = {receipt["kind"]: receipt for receipt in map(json.loads, report.read_text().splitlines())}
+    assert sorted(found) == ["database_password", "master_key"]
+    assert list(found.values()) == receipts(proxy1, 2)
+    for kind, old, new in (
+        ("master_key", OLD_MASTER_KEY, MASTER_KEY_FILE),
+        ("database_password", OLD_PASSWORD, PASSWORD_FILE),
+    ):
+        assert (found[kind]["result"], found[kind]["interruption"] > 0) == ("rotated", True)
+        values = [secret(proxy1, old), secret(proxy1, new)]
+        assert [found[kind]["old"], found[kind]["new"]] == [fingerprint(value) for value in values]
+        everything = (
+            run.output
+            + report.read_text()
+            + proxy1.run("journalctl --no-pager -o export | tr -cd '[:print:]\\n'").stdout
+        )
+        assert [value for value in values if value in everything] == []
+    assert proxy1.run(f"stat -c %a {LOG}").stdout == "600\n"
+    again = playbooks.run(ROTATE)
+    assert (again.rc, again.changed) == (0, 0), again.output
+
+
+def test_check_mode_says_what_and_why_and_changes_nothing(playbooks: Playbooks, proxy1: Host) -> None:
+    dry = playbooks.run(ROTATE, "--check", variables=BOTH)
+    assert dry.rc == 0, dry.output
+    for kind in ("master key", "database password"):
+        assert f"{kind} of proxy1: " in dry.output
+    assert "because it was asked for" in dry.output
+    assert secret(proxy1, MASTER_KEY_FILE) == secret(proxy1, OLD_MASTER_KEY)
+    assert_nothing_is_left(proxy1)
+
+
+@pytest.mark.parametrize("step", KILLS)
+def test_a_killed_run_is_finished_by_the_next_plain_one(playbooks: Playbooks, proxy1: Host, step: str) -> None:
+    killed = run_until(playbooks, KILLS[step], kill_all_of)
+    assert killed.rc == -signal.SIGKILL, killed.output
+    state = json.loads(proxy1.file("/etc/litellm/rotation/master_key.json").content_string)
+    assert state["rotation"]["step"] == step
+    # The proxy is well, and there are files with values that work.
+    assert http(proxy1, f"http://{address_of(proxy1)}:4000/health/readiness").json["db"] == "connected"
+    assert 200 in (master_key(proxy1, MASTER_KEY_FILE), master_key(proxy1, OLD_MASTER_KEY))
+    assert database(proxy1, PASSWORD_FILE) == "1"
+    finished = playbooks.run(ROTATE)
+    assert finished.rc == 0, finished.output
+    assert_new_ones_work_and_old_ones_are_dead(proxy1)
+
+
+def test_a_database_that_stops_on_the_way_loses_nothing(playbooks: Playbooks, proxy1: Host) -> None:
+    def stop(_process: subprocess.Popen[str]) -> None:
+        proxy1.run_expect([0], "systemctl stop postgresql.service")
+
+    try:
+        failed = run_until(playbooks, "switch_secrets | See that", stop)
+        assert failed.rc != 0, failed.output
+    finally:
+        proxy1.run_expect([0], "systemctl start postgresql.service")
+    again = playbooks.run(ROTATE)
+    assert again.rc == 0, again.output
+    assert master_key(proxy1, MASTER_KEY_FILE) == 200
+    assert database(proxy1, PASSWORD_FILE) == "1"
+    assert_nothing_is_left(proxy1)
+
+
+def test_a_proxy_that_dies_on_the_way_ends_with_values_that_work(playbooks: Playbooks, proxy1: Host) -> None:
+    def die(_process: subprocess.Popen[str]) -> None:
+        proxy1.run_expect([0], f"systemctl kill --signal=SIGKILL {UNIT}")
+
+    run_until(playbooks, "prove_secrets | Prove the master key", die)
+    again = playbooks.run(ROTATE)
+    assert again.rc == 0, again.output
+    assert master_key(proxy1, MASTER_KEY_FILE) == 200
+    assert database(proxy1, PASSWORD_FILE) == "1"
+    assert_nothing_is_left(proxy1)
+
+
+# Provider keys
+
+
+def set_provider(playbooks: Playbooks, key: str) -> None:
+    """The provider accepts this key from now on, and no other."""
+    command = ["ansible-playbook", "-i", playbooks.inventory, "-e", json.dumps({"model_server_api_key": key})]
+    subprocess.run([*command, "tests/support/model_server.yml"], check=True, capture_output=True, cwd=ROOT)
+
+
+def provider_key_in_use(proxy1: Host) -> str:
+    environment = proxy1.run(f"tr '\\0' '\\n' < /proc/{main_pid(proxy1, UNIT)}/environ").stdout.splitlines()
+    return next(line.partition("=")[2] for line in environment if line.startswith("MODEL_SERVER_API_KEY="))
+
+
+def answer(proxy1: Host) -> int:
+    """What LiteLLM answers to a prompt."""
+    body = {"model": MODEL, "max_tokens": 1, "messages": [{"role": "user", "content": "ping"}]}
+    return http(proxy1, f"http://{address_of(proxy1)}:4000/v1/messages", key_file=MASTER_KEY_FILE, body=body).status
+
+
+def with_key(key: str) -> dict[str, dict[str, str]]:
+    return {"litellm_provider_keys": {"MODEL_SERVER_API_KEY": key}}
+
+
+def test_a_provider_key_that_its_provider_refuses_is_taken_back(playbooks: Playbooks, proxy1: Host) -> None:
+    refused = playbooks.run("playbooks/proxy.yml", variables=with_key(OTHER_PROVIDER_KEY))
+    assert refused.rc != 0
+    assert f"{MODEL} does not answer with MODEL_SERVER_API_KEY" in refused.output.replace("\n", " ").replace("  ", "")
+    assert OTHER_PROVIDER_KEY not in refused.output
+    assert provider_key_in_use(proxy1) == PROVIDER_KEY
+    assert answer(proxy1) == 200
+    assert_nothing_is_left(proxy1)
+    (receipt,) = receipts(proxy1, 1)
+    assert (receipt["kind"], receipt["result"]) == ("provider_keys", "undone")
+
+
+def test_a_provider_key_that_works_is_proved_and_the_old_one_is_gone(playbooks: Playbooks, proxy1: Host) -> None:
+    set_provider(playbooks, OTHER_PROVIDER_KEY)
+    try:
+        changed = playbooks.run("playbooks/proxy.yml", variables=with_key(OTHER_PROVIDER_KEY))
+        assert changed.rc == 0, changed.output
+        assert (provider_key_in_use(proxy1), answer(proxy1)) == (OTHER_PROVIDER_KEY, 200)
+        (receipt,) = receipts(proxy1, 1)
+        names = {
+            "name": "MODEL_SERVER_API_KEY",
+            "old": fingerprint(PROVIDER_KEY),
+            "new": fingerprint(OTHER_PROVIDER_KEY),
+        }
+        assert (receipt["result"], receipt["keys"]) == ("rotated", [names])
+        assert receipt["interruption"] > 0 or "interruption" not in receipt
+        places = "/etc /run /var/lib /opt/litellm/current /root /var/log/gateway-toolkit"
+        proxy1.run_expect([0], f"umask 077; printf 's''k-key-of-the-''model-server' > {OLD_PASSWORD}.pattern")
+        found = proxy1.run(f"grep -rlF -f {OLD_PASSWORD}.pattern {places} 2>/dev/null").stdout.split()
+        assert [path for path in found if path != f"{OLD_PASSWORD}.pattern"] == []
+    finally:
+        proxy1.run(f"rm -f {OLD_PASSWORD}.pattern")
+        set_provider(playbooks, PROVIDER_KEY)
+    back = playbooks.run("playbooks/proxy.yml")
+    assert back.rc == 0, back.output
+    assert (provider_key_in_use(proxy1), answer(proxy1)) == (PROVIDER_KEY, 200)
+    assert show(proxy1, UNIT)["SubState"] == "running"
+
+
+# What cannot be
+
+
+def test_a_password_that_is_not_ours_is_refused_with_the_reason(playbooks: Playbooks) -> None:
+    url = {"litellm_database_url": "postgresql://u:p-of-somebody@db.example.com:5432/x"}
+    refused = playbooks.run("playbooks/preflight.yml", variables={**url, "rotate": "database_password"})
+    assert refused.rc != 0
+    assert "not ours" in refused.output
+    assert refused.changed == 0
+
+
+def test_a_shared_secret_is_not_rotated_on_some_hosts_only(playbooks: Playbooks) -> None:
+    refused = playbooks.run("playbooks/preflight.yml", "--limit=gateway1", variables={"rotate": "master_key"})
+    assert refused.rc != 0
+    assert "leave --limit out" in refused.output
