@@ -126,6 +126,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 left_alone: {description: "For V(inspect), why the host is left as it is, or empty.", type: str, returned: success}
+installed: {description: "For V(inspect), whether nft is there.", type: bool, returned: success}
 probation: {description: "For V(apply), whether rules wait to be confirmed.", type: bool, returned: success}
 reasons: {description: "For V(apply), what was different.", type: list, elements: str, returned: success}
 results: {description: "For V(report), as of M(gateway.toolkit.health_probe).", type: list, returned: success}
@@ -252,7 +253,7 @@ def inspect(params: dict[str, Any], store: Store) -> dict[str, Any]:
             "firewall_close_others: true; or close nothing but the toolkit's own ports by firewall_default_incoming: "
             "allow."
         )
-    return {"left_alone": ""}
+    return {"left_alone": "", "installed": os.path.exists("/usr/sbin/nft")}
 
 
 def differences(store: Store, rules: str) -> list[str]:
