@@ -115,13 +115,17 @@ def test_a_missing_way_is_told_apart() -> None:
 
 
 def test_each_host_makes_its_own_checks() -> None:
-    probes = [PROBE, {**PROBE, "from": "other", "reachable": False, "body_matches": None}]
-    (mine,), (its,) = reach_checks(probes, "localhost"), reach_checks(probes, "other")
-    assert mine["name"] == "gateway at 192.0.2.7 is reached from the controller"
-    assert its["name"] == "gateway at 192.0.2.7 is out of reach from other"
-    assert errors_in([mine, its]) == []
-    assert "body_matches" not in its
-    assert reach_checks(probes, "nobody") == []
+    probes = [PROBE, {**PROBE, "from": "other", "reachable": False, "body_matches": None}, {**PROBE, "what": "proxy"}]
+    first, second = reach_checks(probes)
+    assert (first["from"], second["from"]) == ("localhost", "other")
+    assert [check["name"] for check in first["checks"]] == [
+        "gateway at 192.0.2.7 is reached from the controller",
+        "proxy is reached from the controller",
+    ]
+    assert second["checks"][0]["name"] == "gateway at 192.0.2.7 is out of reach from other"
+    assert errors_in(first["checks"]) == errors_in(second["checks"]) == []
+    assert "body_matches" not in second["checks"][0]
+    assert reach_checks([]) == []
 
 
 @pytest.mark.parametrize(
@@ -137,7 +141,7 @@ def test_each_failure_names_cause_and_remedy(
 ) -> None:
     number = request.getfixturevalue(port)
     probe = {**PROBE, "reachable": reachable, "url": f"http://127.0.0.1:{number}/", "body_matches": None}
-    (check,) = reach_checks([probe], "localhost")
+    (check,) = reach_checks([probe])[0]["checks"]
     (result,) = run_checks([{**check, "timeout": 1}], Censor())
     assert result["status"] == "failed"
     for word in words:

@@ -8,14 +8,17 @@ from typing import Any
 Probe = Mapping[str, Any]
 
 
-def reach_checks(probes: Iterable[Probe], vantage: str) -> list[dict[str, Any]]:
-    """Return the checks that one host makes.
+def reach_checks(probes: Iterable[Probe]) -> list[dict[str, Any]]:
+    """Return {from, checks} for each host that asks, with the checks that it makes.
 
-    probes: mappings with from (the host that asks), reachable, group, what (in the operator's words), url, body_matches
-    (of the right answer, or None), service (its unit), setting (the variable that says where it listens) and list (the
-    variable that names the host that asks). vantage: a host, "localhost" for the one that runs Ansible.
+    probes: mappings with from (the host that asks; "localhost" is the one that runs Ansible), reachable, group, what
+    (in the operator's words), url, body_matches (of the right answer, or None), service (its unit), setting (the
+    variable that says where it listens) and list (the variable that names the host that asks).
     """
-    return [_check(probe, vantage) for probe in probes if probe["from"] == vantage]
+    by_host: dict[str, list[dict[str, Any]]] = {}
+    for probe in probes:
+        by_host.setdefault(str(probe["from"]), []).append(_check(probe, str(probe["from"])))
+    return [{"from": host, "checks": checks} for host, checks in by_host.items()]
 
 
 def _check(probe: Probe, vantage: str) -> dict[str, Any]:
