@@ -52,6 +52,43 @@ def store(folder: Path, name: str, data: bytes, bits: int = 0o600) -> Path:
     return path
 
 
+# What gateway.toolkit.rotation has to do
+
+
+def pending(folder: Path, *secrets: dict) -> list[str]:
+    state = folder.parent / "rotation"
+    params = {"directory": str(folder), "owner": ME, "group": MY_GROUP, "rotation_directory": str(state)}
+    names: list[str] = run_main(host_secrets, {**params, "secrets": list(secrets)}).result["pending"]
+    return names
+
+
+def test_nothing_is_pending_when_the_stored_value_is_the_given_one_or_none_is_given(folder: Path) -> None:
+    store(folder, "key", f"{STORED}\n".encode())
+    assert pending(folder, {"name": "key", "keep_stored": True}) == []
+    assert pending(folder, {"name": "key", "keep_stored": True, "value": STORED}) == []
+
+
+def test_another_value_is_pending(folder: Path) -> None:
+    store(folder, "key", f"{STORED}\n".encode())
+    assert pending(folder, {"name": "key", "keep_stored": True, "value": GIVEN}) == ["key"]
+
+
+@pytest.mark.parametrize("end", [".next", ".old"])
+def test_what_a_killed_rotation_left_is_pending(folder: Path, end: str) -> None:
+    store(folder, "key", f"{STORED}\n".encode())
+    store(folder, f"key{end}", f"{GIVEN}\n".encode())
+    assert pending(folder, {"name": "key", "keep_stored": True}) == ["key"]
+
+
+@pytest.mark.parametrize(
+    ("state", "names"), [('{"rotation": {"step": "retired"}}', ["key"]), ('{"rotation": null}', []), ("{", ["key"])]
+)
+def test_an_unfinished_or_damaged_state_is_pending(folder: Path, state: str, names: list[str]) -> None:
+    store(folder, "key", f"{STORED}\n".encode())
+    store(folder.parent / "rotation", "key.json", state.encode())
+    assert pending(folder, {"name": "key", "keep_stored": True}) == names
+
+
 # Decisions
 
 

@@ -443,6 +443,24 @@ def test_start_waits_until_the_service_is_ready(host: Host, service: ThreadingHT
     assert len(service.seen) == 3
 
 
+def test_the_interruption_is_the_time_between_two_good_answers() -> None:
+    bad = iter(["", "down", "down", "down", ""])
+
+    def probe(_timeout: float) -> str:
+        return next(bad, "")
+
+    with managed_unit.Watch(probe) as watch:
+        time.sleep(0.6)
+    assert 0.3 <= watch.longest <= 1.5
+
+
+def test_a_service_that_was_not_there_before_is_not_interrupted() -> None:
+    bad = iter(["down", "down"])
+    with managed_unit.Watch(lambda _timeout: next(bad, "")) as watch:
+        time.sleep(0.1)
+    assert watch.longest < 0.3
+
+
 def test_failed_unit_ends_the_waiting_at_once_with_its_journal(host: Host) -> None:
     dead = fresh(ActiveState="failed", SubState="failed", Result="exit-code", ExecMainStatus="78")
     host.set(unit(ActiveState="inactive"), after={"start": [fresh(), dead]})
