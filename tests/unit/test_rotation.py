@@ -486,6 +486,11 @@ def test_the_kind_is_what_the_caller_calls_it(host: Host) -> None:
     assert result["message"].startswith("database password of ")
 
 
+def test_a_cause_that_is_a_sentence_gets_no_second_full_stop(host: Host) -> None:
+    host.run("begin", requested=True)
+    assert host.run("back", cause="It was refused.")["message"].endswith("is undone, because It was refused.")
+
+
 # Copies of a dead value
 
 

@@ -369,7 +369,7 @@ def sentence(kind: str, subject: str, rotation: Rotation, fresh: bool) -> str:
     changes = [f"{member['name']} {member['old']} -> {member['new']}" for member in rotation.members]
     what = f"{kind} of {subject}: {', '.join(changes) or f'{rotation.old} -> ' + (rotation.new or 'a new one')}"
     if rotation.direction == "back":
-        return f"{what} is undone, because {rotation.cause or 'a proof failed'}."
+        return f"{what} is undone, because {rotation.cause.rstrip('.') or 'a proof failed'}."
     begun = f"{what}, because {rotation.reason}"
     if not fresh:
         return f"{begun}; begun at {rotation.started}, {rotation.step} so far, and finished now."
