@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -342,6 +343,14 @@ def test_a_release_is_installed_once(tmp_path: Path) -> None:
     assert installer.run().stdout == "unchanged\n"
     assert [line.split()[0] for line in installer.log.read_text().splitlines()] == ["ci", "rebuild"]
     assert [path.name for path in installer.release.parent.iterdir()] == ["1.2.3"]
+
+
+def test_of_two_at_a_time_the_second_waits_and_finds_the_release(tmp_path: Path) -> None:
+    installer = Installer(tmp_path, f"sleep 0.3; {INSTALLS}")
+    with ThreadPoolExecutor() as pool:
+        both = list(pool.map(lambda _number: installer.run(), range(2)))
+    assert sorted(done.stdout for done in both) == ["installed\n", "unchanged\n"]
+    assert len(installer.log.read_text().splitlines()) == 2
 
 
 def test_a_changed_lock_file_installs_the_release_again(tmp_path: Path) -> None:

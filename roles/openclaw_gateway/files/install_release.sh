@@ -24,6 +24,10 @@ case $release_dir in /*/*) ;; *) fail "RELEASE_DIR must be an absolute path, got
 version=$(basename "$release_dir")
 checksum=$(sha256sum "$lock_dir/package-lock.json" | cut -d ' ' -f 1)
 marker=.complete-$checksum
+
+# One at a time: whoever comes second waits, and finds the release.
+exec 9<"$lock_dir"
+flock 9
 if [ -e "$release_dir/$marker" ]; then
     echo unchanged
     exit 0
