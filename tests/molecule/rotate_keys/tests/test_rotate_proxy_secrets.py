@@ -3,17 +3,14 @@ kill or a fault on the way."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import signal
 import subprocess
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from conftest import MASTER_KEY_FILE, ROOT, Playbooks, Run, address_of, http, main_pid, psql, secret, show
+from conftest import MASTER_KEY_FILE, ROOT, Playbooks, address_of, http, main_pid, psql, secret, show
 from testinfra.host import Host
 
 ROTATE = "playbooks/rotate_proxy_secrets.yml"
@@ -26,13 +23,22 @@ OTHER_PROVIDER_KEY = "sk-other-key-of-the-model-server"
 MODEL = "claude-sonnet-4-5-20250929"
 # Copies, since a value in a command would be in sudo's log.
 OLD_MASTER_KEY, OLD_PASSWORD = "/root/old_master_key", "/root/old_password"
-# What was noted last, and the task that begins right after that.
-KILLS = {
-    "prepared": "switch_secrets | See that",
-    "switched": "prove_secrets | Prove the master key",
-    "proved": "finish_secret | Note that the old",
-    "retired": "finish_secret | Forget",
+# Whose state, what was noted there last, and the task that begins right after that.
+STATES = {
+    "master_key": "/etc/litellm/rotation/master_key.json",
+    "password": "/etc/litellm-database/rotation/password.json",
 }
+KILLS = [
+    ("password", "prepared", "register_password | Make the login"),
+    ("password", "registered", "register_password | Put the new"),
+    ("master_key", "prepared", "switch_secrets | See that"),
+    ("password", "switched", "prove_secrets | Run LiteLLM"),
+    ("master_key", "switched", "prove_secrets | Prove the master key"),
+    ("password", "proved", "finish_password | End the login"),
+    ("password", "retired", "finish_password | Forget"),
+    ("master_key", "proved", "finish_secret | Note that the old"),
+    ("master_key", "retired", "finish_secret | Forget"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -89,40 +95,6 @@ def assert_nothing_is_left(proxy1: Host) -> None:
     assert logins(proxy1) == [f"litellm_{fingerprint(secret(proxy1, PASSWORD_FILE))[:8]}"]
 
 
-def run_until(playbooks: Playbooks, task: str, act: Callable[[subprocess.Popen[str]], object]) -> Run:
-    """Rotate both; when the task whose name holds `task` begins, call `act`."""
-    command = playbooks.command(ROTATE, variables=BOTH)
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-    assert process.stdout is not None
-    lines: list[str] = []
-    acted = False
-    for line in process.stdout:
-        lines.append(line)
-        if not acted and line.startswith("TASK [") and task in line:
-            acted = True
-            act(process)
-    assert acted, "".join(lines)
-    return Run(process.wait(), "".join(lines))
-
-
-def kill_all_of(process: subprocess.Popen[str]) -> None:
-    """kill -9 for a playbook and everything it has started on this machine; its workers have sessions of their own."""
-    for pid in family(process.pid):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def family(pid: int) -> list[int]:
-    """A process and all it has started, halted, so that they start nothing more."""
-    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
-        os.kill(pid, signal.SIGSTOP)
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-        return [*(other for child in children for other in family(int(child))), pid]
-    return []
-
-
 def test_both_are_rotated_with_one_restart(playbooks: Playbooks, proxy1: Host, tmp_path: Path) -> None:
     before = starts(proxy1)
     report = tmp_path / "rotation.jsonl"
@@ -161,27 +133,30 @@ def test_check_mode_says_what_and_why_and_changes_nothing(playbooks: Playbooks, 
     assert_nothing_is_left(proxy1)
 
 
-@pytest.mark.parametrize("step", KILLS)
-def test_a_killed_run_is_finished_by_the_next_plain_one(playbooks: Playbooks, proxy1: Host, step: str) -> None:
-    killed = run_until(playbooks, KILLS[step], kill_all_of)
-    assert killed.rc == -signal.SIGKILL, killed.output
-    state = json.loads(proxy1.file("/etc/litellm/rotation/master_key.json").content_string)
-    assert state["rotation"]["step"] == step
-    # The proxy is well, and there are files with values that work.
+@pytest.mark.parametrize(("name", "step", "task"), KILLS)
+def test_a_killed_run_is_finished_by_the_next_one(
+    playbooks: Playbooks, proxy1: Host, name: str, step: str, task: str
+) -> None:
+    playbooks.run_killed(ROTATE, task, variables=BOTH)
+    assert json.loads(proxy1.file(STATES[name]).content_string)["rotation"]["step"] == step
+    # The proxy is well, and there are values that work.
     assert http(proxy1, f"http://{address_of(proxy1)}:4000/health/readiness").json["db"] == "connected"
     assert 200 in (master_key(proxy1, MASTER_KEY_FILE), master_key(proxy1, OLD_MASTER_KEY))
     assert database(proxy1, PASSWORD_FILE) == "1"
-    finished = playbooks.run(ROTATE)
+    # What had not begun yet begins now; the rest goes on.
+    begun = proxy1.file(STATES["master_key"]).exists and secret(proxy1, STATES["master_key"])
+    wanted = {} if begun and json.loads(begun)["rotation"] else {"rotate": "master_key"}
+    finished = playbooks.run(ROTATE, variables=wanted)
     assert finished.rc == 0, finished.output
     assert_new_ones_work_and_old_ones_are_dead(proxy1)
 
 
 def test_a_database_that_stops_on_the_way_loses_nothing(playbooks: Playbooks, proxy1: Host) -> None:
-    def stop(_process: subprocess.Popen[str]) -> None:
+    def stop(_processes: list[int]) -> None:
         proxy1.run_expect([0], "systemctl stop postgresql.service")
 
     try:
-        failed = run_until(playbooks, "switch_secrets | See that", stop)
+        failed = playbooks.run_until(ROTATE, "switch_secrets | See that", stop, variables=BOTH)
         assert failed.rc != 0, failed.output
     finally:
         proxy1.run_expect([0], "systemctl start postgresql.service")
@@ -193,10 +168,10 @@ def test_a_database_that_stops_on_the_way_loses_nothing(playbooks: Playbooks, pr
 
 
 def test_a_proxy_that_dies_on_the_way_ends_with_values_that_work(playbooks: Playbooks, proxy1: Host) -> None:
-    def die(_process: subprocess.Popen[str]) -> None:
+    def die(_processes: list[int]) -> None:
         proxy1.run_expect([0], f"systemctl kill --signal=SIGKILL {UNIT}")
 
-    run_until(playbooks, "prove_secrets | Prove the master key", die)
+    playbooks.run_until(ROTATE, "prove_secrets | Prove the master key", die, variables=BOTH)
     again = playbooks.run(ROTATE)
     assert again.rc == 0, again.output
     assert master_key(proxy1, MASTER_KEY_FILE) == 200
