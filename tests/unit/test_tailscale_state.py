@@ -234,6 +234,7 @@ def test_a_key_that_ends_soon_is_warned_of() -> None:
         ("backend error: authkey already used", "refused the key"),
         ("requested tags [tag:gateway] are invalid or not permitted", "does not let this key give these tags"),
         ("timeout waiting for Tailscale service to enter a Running state", "reachable"),
+        ("timeout waiting; weird: regen=true but server says NodeKeyExpired: nodekey:0", "Delete the node there"),
         ("something new", "something new"),
     ],
 )

@@ -309,6 +309,11 @@ def explain_failure(words: str, server: str) -> str:
     low = words.lower()
     if "requested tags" in low:
         return f"{server} does not let this key give these tags ({words}). Compare tailscale_tags with the key's tags."
+    if "nodekeyexpired" in low:
+        return (
+            f"{server} takes the key and still counts the node as expired, as headscale does with tagged nodes ({words}). "
+            "Delete the node there, then run this again."
+        )
     if any(sign in low for sign in ("authkey", "auth key", "invalid key", "api key")):
         return (
             f"{server} refused the key ({words}). Make a new one and put it into tailscale_auth_key: a key can be "

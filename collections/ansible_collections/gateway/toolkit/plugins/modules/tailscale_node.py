@@ -258,6 +258,9 @@ def take(step: rules.Plan, wish: rules.Wish, params: dict[str, Any]) -> None:
     done = host.run(rules.up_arguments(wish, step, "{key}", timeout), timeout + 15, key)
     if done.returncode:
         words = " ".join((done.stderr or done.stdout).split()[-60:])
+        # A login that the server refuses again and again shows in the health messages only.
+        node, _prefs = glance()
+        words = "; ".join([words, *(message for message in node.health if "last login error" in message)])
         raise rules.TailscaleProblem(rules.explain_failure(words, rules.server_of(wish.login_server)))
 
 
