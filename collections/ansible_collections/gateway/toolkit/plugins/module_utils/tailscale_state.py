@@ -311,8 +311,8 @@ def explain_failure(words: str, server: str) -> str:
         return f"{server} does not let this key give these tags ({words}). Compare tailscale_tags with the key's tags."
     if "nodekeyexpired" in low:
         return (
-            f"{server} takes the key and still counts the node as expired, as headscale does with tagged nodes ({words}). "
-            "Delete the node there, then run this again."
+            f"{server} takes the key and still counts the node as expired, as headscale does with tagged nodes "
+            f"({words}). Delete the node there, then run this again."
         )
     if any(sign in low for sign in ("authkey", "auth key", "invalid key", "api key")):
         return (
