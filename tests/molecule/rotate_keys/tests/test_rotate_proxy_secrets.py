@@ -204,6 +204,7 @@ def with_key(key: str) -> dict[str, dict[str, str]]:
 
 
 def test_a_provider_key_that_its_provider_refuses_is_taken_back(playbooks: Playbooks, proxy1: Host) -> None:
+    set_provider(playbooks, PROVIDER_KEY)
     refused = playbooks.run("playbooks/proxy.yml", variables=with_key(OTHER_PROVIDER_KEY))
     assert refused.rc != 0
     assert f"{MODEL} does not answer with MODEL_SERVER_API_KEY" in refused.output.replace("\n", " ").replace("  ", "")
