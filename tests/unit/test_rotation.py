@@ -529,6 +529,13 @@ def test_an_undone_rotation_looks_for_the_new_value(host: Host, tmp_path: Path) 
     assert host.receipts()[0]["copies"] == [str(tmp_path / "notes")]
 
 
+def test_a_receipt_does_not_speak_of_a_search_that_nobody_made(host: Host, warned: list[str]) -> None:
+    host.run("begin", requested=True)
+    to_the_end(host)
+    assert {"copies", "searched"} & host.receipts()[0].keys() == set()
+    assert warned == []
+
+
 def test_a_search_that_ran_out_of_time_says_so(host: Host, tmp_path: Path, warned: list[str]) -> None:
     host.run("begin", requested=True)
     to_the_end(host, search=[str(tmp_path)], search_seconds=0)

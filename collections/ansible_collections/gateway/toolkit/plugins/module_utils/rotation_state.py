@@ -21,8 +21,6 @@ from typing import Any, Literal
 
 from ansible_collections.gateway.toolkit.plugins.module_utils.stray_copies import Search
 
-NOT_SEARCHED = Search((), False)
-
 Step = Literal["prepared", "registered", "switched", "proved", "retired"]
 Direction = Literal["forward", "back"]
 STEPS: tuple[Step, ...] = ("prepared", "registered", "switched", "proved", "retired")
@@ -340,9 +338,10 @@ def seconds_left(rotation: Rotation, overlap: float, now: datetime) -> int:
 
 
 def receipt(
-    rotation: Rotation, kind: str, subject: str, host: str, now: datetime, copies: Search = NOT_SEARCHED
+    rotation: Rotation, kind: str, subject: str, host: str, now: datetime, copies: Search | None = None
 ) -> dict[str, Any]:
-    """One line of the log. It holds fingerprints, never a value. ``copies``: where the dead value still is."""
+    """One line of the log. It holds fingerprints, never a value. ``copies``: where the dead value still is; None
+    when nobody looked, and then the line does not speak of it."""
     return {
         "time": to_text(now),
         "kind": kind,
@@ -359,8 +358,7 @@ def receipt(
         **({"keys": [dict(member) for member in rotation.members]} if rotation.members else {}),
         **({} if rotation.interruption is None else {"interruption": rotation.interruption}),
         "proofs": [dict(proof) for proof in rotation.proofs],
-        "copies": list(copies.found),
-        "searched": copies.complete,
+        **({} if copies is None else {"copies": list(copies.found), "searched": copies.complete}),
     }
 
 

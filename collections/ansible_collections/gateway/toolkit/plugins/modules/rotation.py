@@ -110,7 +110,8 @@ options:
   search:
     description:
       - For V(finish), folders in which copies of the value that is dead now are looked for. Files that hold one are
-        named in the receipt and in a warning.
+        named in the receipt and in a warning. Without a folder nothing is searched, and the receipt does not speak
+        of it.
     type: list
     elements: path
     default: []
@@ -272,10 +273,12 @@ def summary(rotation: rules.Rotation | None, params: dict[str, Any], now: dateti
     }
 
 
-def strays(params: dict[str, Any], store: Store, dead: str) -> Search:
-    """Where the dead value is, beside the files that are about to be removed."""
+def strays(params: dict[str, Any], store: Store, dead: str) -> Search | None:
+    """Where the dead value is, beside the files that are about to be removed; None without places to search."""
+    if not params["search"]:
+        return None
     if not dead:
-        return Search((), not params["search"])
+        return Search((), False)
     own = [store.path(which) for which in SUFFIXES]
     return search(dead, params["search"], own, params["search_seconds"])
 
@@ -284,8 +287,9 @@ def warnings_of(params: dict[str, Any], receipt: dict[str, Any]) -> list[str]:
     """What the operator has to look at."""
     kind = f"{(params['kind'] or params['name']).replace('_', ' ')} of {params['subject']}"
     dead = receipt["old"] if receipt["result"] == "rotated" else receipt["new"]
-    found = [f"The dead {kind}, {dead}, is still written in {path}: remove it there." for path in receipt["copies"]]
-    if not receipt["searched"] and params["search"]:
+    copies = receipt.get("copies", [])
+    found = [f"The dead {kind}, {dead}, is still written in {path}: remove it there." for path in copies]
+    if not receipt.get("searched", True):
         found.append(f"The search for copies of the dead {kind}, {dead}, is not complete.")
     return found
 
