@@ -129,6 +129,15 @@ def test_a_preference_that_drifted_is_set_alone(change: dict[str, Any], flag: st
     assert rules.up_arguments(WISH, needed, "", 60) == ["set", flag]
 
 
+def test_a_name_that_is_taken_away_becomes_the_hosts_own() -> None:
+    # An empty one would be in the preferences alone: the daemon goes by the name of before until its next start.
+    wish = replace(WISH, own_name="host1")
+    needed = plan(prefs=replace(PREFS, hostname="other"), wish=wish)
+    assert rules.up_arguments(wish, needed, "", 60) == ["set", "--hostname=host1"]
+    assert plan(prefs=replace(PREFS, hostname="host1"), wish=wish).action == "none"
+    assert plan(prefs=PREFS, wish=wish).action == "none"
+
+
 def test_the_order_of_routes_is_no_drift() -> None:
     routes = ("198.51.100.0/24", "192.0.2.0/24")
     prefs = rules.prefs_of({**recorded("prefs"), "AdvertiseRoutes": [*reversed(routes)]})
@@ -188,8 +197,9 @@ def test_other_drift_is_mended_over_the_tailnet() -> None:
 
 
 def test_a_login_names_all_settings_and_the_key_by_its_file_only() -> None:
-    arguments = rules.up_arguments(WISH, Plan("login"), "/proc/self/fd/3", 60)
+    arguments = rules.up_arguments(WISH, plan(LOGGED_OUT), "/proc/self/fd/3", 60)
     assert arguments[:2] == ["up", "--reset"]
+    assert {"--hostname=", "--ssh=false", "--netfilter-mode=on"} <= {*arguments}
     assert {"--timeout=60s", f"--login-server={SERVER}", "--auth-key=file:/proc/self/fd/3"} <= {*arguments}
 
 

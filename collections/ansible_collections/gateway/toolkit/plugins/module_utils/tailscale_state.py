@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -28,10 +28,11 @@ class TailscaleProblem(Exception):
 
 @dataclass(frozen=True)
 class Wish:
-    """The operator's settings; tags with `tag:`, an empty hostname is the host's own."""
+    """The operator's settings; tags with `tag:`, an empty hostname is `own_name`, the host's."""
 
     login_server: str = DEFAULT_SERVER
     hostname: str = ""
+    own_name: str = ""
     tags: tuple[str, ...] = ()
     ssh: bool = False
     accept_dns: bool = True
@@ -97,7 +98,7 @@ class Plan:
     """The one step to take.
 
     action: none, wait (the daemon has not settled), set (preferences of a running node), up (start, no login), login.
-    reasons: why, for the operator. flags: for `set`, the preferences that differ.
+    reasons: why, for the operator. flags: for `set` the preferences that differ, for `up` and `login` all of them.
     """
 
     action: str
@@ -168,6 +169,14 @@ def over_tailnet(ssh_connection: str) -> bool:
     return False
 
 
+def named(wish: Wish, prefs: Prefs) -> Wish:
+    """`wish` with the host's own name instead of none for a node that was given a name.
+
+    A daemon whose name is taken away keeps it until it is started again.
+    """
+    return replace(wish, hostname=wish.own_name) if prefs.hostname and not wish.hostname else wish
+
+
 def flags_of(wish: Wish) -> dict[str, str]:
     """The preferences as flags of `tailscale set`, which are flags of `tailscale up` as well."""
     return {
@@ -223,6 +232,7 @@ def plan_of(node: Node, prefs: Prefs, wish: Wish, on_tailnet: bool) -> Plan:
             "tailscaled runs with userspace networking, which opens every loopback port of the host to the tailnet and "
             "gives it no address. Take --tun=userspace-networking out of its flags, or set tailscale_userspace to true."
         )
+    wish = named(wish, prefs)
     reason = login_reason(node, prefs, wish)
     if reason:
         if not wish.has_key:
@@ -231,7 +241,7 @@ def plan_of(node: Node, prefs: Prefs, wish: Wish, on_tailnet: bool) -> Plan:
                 "Set tailscale_auth_key or tailscale_oauth_secret."
             )
         refuse_risk("a login", wish, on_tailnet)
-        return Plan("login", (reason,))
+        return Plan("login", (reason,), flags_of(wish))
     if node.state in UNSETTLED:
         return Plan("wait", (f"the daemon is in state {node.state or 'unknown'}",))
     if node.state == "NeedsMachineAuth":
@@ -263,10 +273,10 @@ def refuse_wrong_tags(node: Node, wish: Wish) -> None:
 
 def up_arguments(wish: Wish, plan: Plan, key_path: str, timeout: int) -> list[str]:
     """The arguments of `tailscale` that take the step; the key is only ever named by the path of its file."""
+    flags = [f"--{flag}={value}" for flag, value in plan.flags.items()]
     if plan.action == "set":
-        return ["set", *(f"--{flag}={value}" for flag, value in plan.flags.items()), *risk_arguments(wish)]
-    arguments = ["up", "--reset", f"--timeout={timeout}s", f"--login-server={server_of(wish.login_server)}"]
-    arguments += [f"--{flag}={value}" for flag, value in flags_of(wish).items()]
+        return ["set", *flags, *risk_arguments(wish)]
+    arguments = ["up", "--reset", f"--timeout={timeout}s", f"--login-server={server_of(wish.login_server)}", *flags]
     if wish.tags and (wish.has_oauth or server_of(wish.login_server) == DEFAULT_SERVER):
         # headscale takes the tags from the key, and since 0.29 refuses a key whose node asks for tags.
         arguments.append(f"--advertise-tags={','.join(wish.tags)}")

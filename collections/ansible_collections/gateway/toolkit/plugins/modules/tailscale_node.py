@@ -136,6 +136,7 @@ ansible_facts:
 """
 
 import os
+import socket
 import time
 from datetime import datetime, timezone
 from typing import Any
@@ -179,6 +180,7 @@ def wish_of(params: dict[str, Any]) -> rules.Wish:
     return rules.Wish(
         userspace=params["userspace"],
         version=params["version"],
+        own_name=socket.gethostname(),
         **{name: params[name] for name in same},
         tags=tuple(tag if ":" in tag else f"tag:{tag}" for tag in params["tags"]),
         advertise_routes=tuple(params["advertise_routes"]),
