@@ -119,6 +119,7 @@ def test_the_proxies_follow_the_database(tmp_path: Path) -> None:
     assert found["a"]["postgresql_clients"] == [f"{address(host)}/32" for host in "bcde"]
 
 
+KEY = {"litellm_virtual_key": "sk-hush-virtual-key"}
 URL = "postgresql://own:hush-password@db.internal:5432/own"
 
 
@@ -134,11 +135,13 @@ URL = "postgresql://own:hush-password@db.internal:5432/own"
         ),
         (fleet("a", "ab", "c", c={"litellm_virtual_key_host": "d"}), "litellm_virtual_key_host is d"),
         (fleet("a", "ab", "ab", b={"litellm_virtual_key_host": "a"}), "set litellm_bind_address for that host"),
+        (fleet("a", "a", "bcd", **dict.fromkeys("bd", KEY)), "litellm_virtual_key is the same on b and d:"),
     ],
 )
 def test_groups_that_do_not_fit_together_are_errors(refused: Fleet, words: str, tmp_path: Path) -> None:
     (error,) = errors(refused, tmp_path)
     assert words in error
+    assert "hush" not in error
 
 
 @pytest.mark.parametrize(
@@ -148,6 +151,7 @@ def test_groups_that_do_not_fit_together_are_errors(refused: Fleet, words: str, 
         fleet("a", "bc", "bc"),
         fleet("a", "ab", "cde"),
         fleet("", "a", "a", a={"litellm_database_url": URL}),
+        fleet("a", "a", "bcd", b=KEY, c={"litellm_virtual_key": ""}, d={"litellm_virtual_key": ""}),
     ],
 )
 def test_groups_that_fit_are_none(accepted: Fleet, tmp_path: Path) -> None:
