@@ -81,10 +81,10 @@ def test_an_unknown_name_is_refused_with_the_list(playbooks: Playbooks) -> None:
     refused = playbooks.run(ROTATE, variables={"rotate": "virtual_key"})
     assert refused.rc != 0
     assert refused.changed == 0
-    assert "virtual_keys, gateway_token" in refused.output
+    assert "virtual_keys, gateway_token" in " ".join(refused.output.split())
 
 
 def test_the_salt_key_is_never_rotated(playbooks: Playbooks) -> None:
     refused = playbooks.run(ROTATE, variables={"rotate": "salt_key"})
     assert refused.rc != 0
-    assert "can never change" in refused.output
+    assert "can never change" in " ".join(refused.output.split())

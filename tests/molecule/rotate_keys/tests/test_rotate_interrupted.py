@@ -1,4 +1,4 @@
-"""A rotation that is killed after any step is finished by the next plain run."""
+"""A rotation that is killed after a step is finished by the next plain run."""
 
 from __future__ import annotations
 
@@ -8,18 +8,14 @@ from gateway_keys import ROTATE, TOKEN, VIRTUAL_KEY, Gateway
 from testinfra.host import Host
 
 ONE = "--limit=gateway1"
-# Each step, and the task that begins right after it was noted.
+# Steps, and the task that begins right after each was noted. tests/unit/test_rotation.py has all of them.
 OF_A_VIRTUAL_KEY = {
-    "prepared": "rotate_virtual_key | Say what",
     "registered": "register_virtual_key | Refuse a key",
     "switched": "secrets | Keep the gateway token",
     "proved": "retire_virtual_key | Let the old key",
-    "retired": "retire_virtual_key | Forget",
 }
 OF_A_TOKEN = {
-    "prepared": "rotate_gateway_token | Say what",
     "switched": "secrets | Keep the gateway token",
-    "retired": "finish_gateway_token | Forget",
 }
 
 

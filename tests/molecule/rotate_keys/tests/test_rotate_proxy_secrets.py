@@ -1,16 +1,14 @@
-"""LiteLLM's master key, the database password and provider keys: the new one works, the old one is dead, also after a
-kill or a fault on the way."""
+"""LiteLLM's master key and the database password: the new one works, the old one is dead."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from conftest import MASTER_KEY_FILE, ROOT, Playbooks, address_of, http, main_pid, psql, secret, show
+from conftest import MASTER_KEY_FILE, Playbooks, address_of, http, psql, secret
 from testinfra.host import Host
 
 ROTATE = "playbooks/rotate_proxy_secrets.yml"
@@ -18,27 +16,8 @@ UNIT = "litellm.service"
 PASSWORD_FILE = "/etc/litellm-database/secrets/password"
 LOG = "/var/log/gateway-toolkit/rotation.log"
 BOTH = {"rotate": "master_key,database_password"}
-PROVIDER_KEY = "sk-key-of-the-model-server"
-OTHER_PROVIDER_KEY = "sk-other-key-of-the-model-server"
-MODEL = "claude-sonnet-4-5-20250929"
 # Copies, since a value in a command would be in sudo's log.
 OLD_MASTER_KEY, OLD_PASSWORD = "/root/old_master_key", "/root/old_password"
-# Whose state, what was noted there last, and the task that begins right after that.
-STATES = {
-    "master_key": "/etc/litellm/rotation/master_key.json",
-    "password": "/etc/litellm-database/rotation/password.json",
-}
-KILLS = [
-    ("password", "prepared", "register_password | Make the login"),
-    ("password", "registered", "register_password | Put the new"),
-    ("master_key", "prepared", "switch_secrets | See that"),
-    ("password", "switched", "prove_secrets | Run LiteLLM"),
-    ("master_key", "switched", "prove_secrets | Prove the master key"),
-    ("password", "proved", "finish_password | End the login"),
-    ("password", "retired", "finish_password | Forget"),
-    ("master_key", "proved", "finish_secret | Note that the old"),
-    ("master_key", "retired", "finish_secret | Forget"),
-]
 
 
 @pytest.fixture(autouse=True)
@@ -133,128 +112,7 @@ def test_check_mode_says_what_and_why_and_changes_nothing(playbooks: Playbooks, 
     assert_nothing_is_left(proxy1)
 
 
-@pytest.mark.parametrize(("name", "step", "task"), KILLS)
-def test_a_killed_run_is_finished_by_the_next_one(
-    playbooks: Playbooks, proxy1: Host, name: str, step: str, task: str
-) -> None:
-    playbooks.run_killed(ROTATE, task, variables=BOTH)
-    assert json.loads(proxy1.file(STATES[name]).content_string)["rotation"]["step"] == step
-    # The proxy is well, and there are values that work.
-    assert http(proxy1, f"http://{address_of(proxy1)}:4000/health/readiness").json["db"] == "connected"
-    assert 200 in (master_key(proxy1, MASTER_KEY_FILE), master_key(proxy1, OLD_MASTER_KEY))
-    assert database(proxy1, PASSWORD_FILE) == "1"
-    # What had not begun yet begins now; the rest goes on.
-    begun = proxy1.file(STATES["master_key"]).exists and secret(proxy1, STATES["master_key"])
-    wanted = {} if begun and json.loads(begun)["rotation"] else {"rotate": "master_key"}
-    finished = playbooks.run(ROTATE, variables=wanted)
-    assert finished.rc == 0, finished.output
-    assert_new_ones_work_and_old_ones_are_dead(proxy1)
-
-
-def test_a_database_that_stops_on_the_way_loses_nothing(playbooks: Playbooks, proxy1: Host) -> None:
-    def stop(_processes: list[int]) -> None:
-        proxy1.run_expect([0], "systemctl stop postgresql.service")
-
-    try:
-        failed = playbooks.run_until(ROTATE, "switch_secrets | See that", stop, variables=BOTH)
-        assert failed.rc != 0, failed.output
-    finally:
-        proxy1.run_expect([0], "systemctl start postgresql.service")
-    again = playbooks.run(ROTATE)
-    assert again.rc == 0, again.output
-    assert master_key(proxy1, MASTER_KEY_FILE) == 200
-    assert database(proxy1, PASSWORD_FILE) == "1"
-    assert_nothing_is_left(proxy1)
-
-
-def test_a_proxy_that_dies_on_the_way_ends_with_values_that_work(playbooks: Playbooks, proxy1: Host) -> None:
-    def die(_processes: list[int]) -> None:
-        proxy1.run_expect([0], f"systemctl kill --signal=SIGKILL {UNIT}")
-
-    playbooks.run_until(ROTATE, "prove_secrets | Prove the master key", die, variables=BOTH)
-    again = playbooks.run(ROTATE)
-    assert again.rc == 0, again.output
-    assert master_key(proxy1, MASTER_KEY_FILE) == 200
-    assert database(proxy1, PASSWORD_FILE) == "1"
-    assert_nothing_is_left(proxy1)
-
-
-# Provider keys
-
-
-def set_provider(playbooks: Playbooks, key: str) -> None:
-    """The provider accepts this key from now on, and no other."""
-    command = ["ansible-playbook", "-i", playbooks.inventory, "-e", json.dumps({"model_server_api_key": key})]
-    subprocess.run([*command, "tests/support/model_server.yml"], check=True, capture_output=True, cwd=ROOT)
-
-
-def provider_key_in_use(proxy1: Host) -> str:
-    environment = proxy1.run(f"tr '\\0' '\\n' < /proc/{main_pid(proxy1, UNIT)}/environ").stdout.splitlines()
-    return next(line.partition("=")[2] for line in environment if line.startswith("MODEL_SERVER_API_KEY="))
-
-
-def answer(proxy1: Host) -> int:
-    """What LiteLLM answers to a prompt."""
-    body = {"model": MODEL, "max_tokens": 1, "messages": [{"role": "user", "content": "ping"}]}
-    return http(proxy1, f"http://{address_of(proxy1)}:4000/v1/messages", key_file=MASTER_KEY_FILE, body=body).status
-
-
-def with_key(key: str) -> dict[str, dict[str, str]]:
-    return {"litellm_provider_keys": {"MODEL_SERVER_API_KEY": key}}
-
-
-def test_a_provider_key_that_its_provider_refuses_is_taken_back(playbooks: Playbooks, proxy1: Host) -> None:
-    set_provider(playbooks, PROVIDER_KEY)
-    refused = playbooks.run("playbooks/proxy.yml", variables=with_key(OTHER_PROVIDER_KEY))
-    assert refused.rc != 0
-    assert f"{MODEL} does not answer with MODEL_SERVER_API_KEY" in refused.output.replace("\n", " ").replace("  ", "")
-    assert OTHER_PROVIDER_KEY not in refused.output
-    assert provider_key_in_use(proxy1) == PROVIDER_KEY
-    assert answer(proxy1) == 200
-    assert_nothing_is_left(proxy1)
-    (receipt,) = receipts(proxy1, 1)
-    assert (receipt["kind"], receipt["result"]) == ("provider_keys", "undone")
-
-
-def test_a_provider_key_that_works_is_proved_and_the_old_one_is_gone(playbooks: Playbooks, proxy1: Host) -> None:
-    set_provider(playbooks, OTHER_PROVIDER_KEY)
-    try:
-        changed = playbooks.run("playbooks/proxy.yml", variables=with_key(OTHER_PROVIDER_KEY))
-        assert changed.rc == 0, changed.output
-        assert (provider_key_in_use(proxy1), answer(proxy1)) == (OTHER_PROVIDER_KEY, 200)
-        (receipt,) = receipts(proxy1, 1)
-        names = {
-            "name": "MODEL_SERVER_API_KEY",
-            "old": fingerprint(PROVIDER_KEY),
-            "new": fingerprint(OTHER_PROVIDER_KEY),
-        }
-        assert (receipt["result"], receipt["keys"]) == ("rotated", [names])
-        assert receipt["interruption"] > 0 or "interruption" not in receipt
-        places = "/etc /run /var/lib /opt/litellm/current /root /var/log/gateway-toolkit"
-        proxy1.run_expect([0], f"umask 077; printf 's''k-key-of-the-''model-server' > {OLD_PASSWORD}.pattern")
-        found = proxy1.run(f"grep -rlF -f {OLD_PASSWORD}.pattern {places} 2>/dev/null").stdout.split()
-        assert [path for path in found if path != f"{OLD_PASSWORD}.pattern"] == []
-    finally:
-        proxy1.run(f"rm -f {OLD_PASSWORD}.pattern")
-        set_provider(playbooks, PROVIDER_KEY)
-    back = playbooks.run("playbooks/proxy.yml")
-    assert back.rc == 0, back.output
-    assert (provider_key_in_use(proxy1), answer(proxy1)) == (PROVIDER_KEY, 200)
-    assert show(proxy1, UNIT)["SubState"] == "running"
-
-
-# What cannot be
-
-
-def test_a_password_that_is_not_ours_is_refused_with_the_reason(playbooks: Playbooks) -> None:
-    url = {"litellm_database_url": "postgresql://u:p-of-somebody@db.example.com:5432/x"}
-    refused = playbooks.run("playbooks/preflight.yml", variables={**url, "rotate": "database_password"})
-    assert refused.rc != 0
-    assert "not ours" in refused.output
-    assert refused.changed == 0
-
-
 def test_a_shared_secret_is_not_rotated_on_some_hosts_only(playbooks: Playbooks) -> None:
     refused = playbooks.run("playbooks/preflight.yml", "--limit=gateway1", variables={"rotate": "master_key"})
     assert refused.rc != 0
-    assert "leave --limit out" in refused.output
+    assert "leave --limit out" in " ".join(refused.output.split())
