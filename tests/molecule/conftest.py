@@ -12,6 +12,7 @@ import re
 import shlex
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,18 @@ def hosts(pytestconfig: pytest.Config, check_host_keys: None) -> dict[str, Host]
 def proxy1(hosts: dict[str, Host]) -> Host:
     """Return the host of LiteLLM and its database."""
     return hosts["proxy1"]
+
+
+@pytest.fixture(scope="session")
+def proxy2(hosts: dict[str, Host]) -> Host:
+    """Return the host of a second LiteLLM."""
+    return hosts["proxy2"]
+
+
+@pytest.fixture(scope="session")
+def db1(hosts: dict[str, Host]) -> Host:
+    """Return the host of the database that several proxies share."""
+    return hosts["db1"]
 
 
 @pytest.fixture(scope="session")
@@ -151,6 +164,19 @@ def secret(host: Host, path: str) -> str:
     return str(host.file(path).content_string.strip())
 
 
+def put_secret(state: Path, host: Host, path: str, text: str) -> None:
+    """Write a root-only file. Over standard input: sudo logs the commands that it runs."""
+    command = ["ssh", "-F", str(state / "ssh_config"), host.backend.get_pytest_id().removeprefix("paramiko://")]
+    write = f"sudo sh -c {shlex.quote(f'umask 077; cat > {path}')}"
+    subprocess.run([*command, write], input=f"{text}\n", text=True, check=True)
+
+
+def environment(host: Host, unit: str) -> dict[str, str]:
+    """What a service runs with."""
+    lines = host.run(f"tr '\\0' '\\n' < /proc/{show(host, unit)['MainPID']}/environ").stdout.splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
 def show(host: Host, unit: str) -> dict[str, str]:
     """What systemd says of a unit."""
     shown = host.run(f"systemctl show --all {unit}").stdout
@@ -162,6 +188,20 @@ def psql(host: Host, query: str) -> str:
     done = host.run(f"sudo -u postgres psql -XAt litellm -c {shlex.quote(query)}")
     assert done.rc == 0, done.stderr
     return str(done.stdout.strip())
+
+
+def database_clients(host: Host, database: str, *proxies: Host) -> set[str]:
+    """The addresses from which a database is in use, once every proxy has had to ask it."""
+    clients = f"select distinct host(client_addr) from pg_stat_activity where datname = '{database}'"
+    found: set[str] = set()
+    for _ in range(30):
+        for proxy in proxies:
+            http(proxy, "http://127.0.0.1:4000/key/list", key_file=MASTER_KEY_FILE)
+        found = set(psql(host, f"{clients} and client_addr is not null").split())
+        if len(found) >= len(proxies):
+            break
+        time.sleep(1)
+    return found
 
 
 @dataclass(frozen=True)
