@@ -12,6 +12,17 @@ from testinfra.host import Host
 
 PLACE = "/srv/contracts"
 DATABASE = "prisma_test"
+# A database of its own with an owner that logs in, which LiteLLM's does not; the password stays on the host.
+MAKE = f"""set -eu
+umask 077
+cd /
+sudo -u postgres dropdb --if-exists --force {DATABASE}
+sudo -u postgres dropuser --if-exists {DATABASE}
+password=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \\n')
+echo "create role {DATABASE} login password '$password'" | sudo -u postgres psql --quiet
+sudo -u postgres createdb --owner {DATABASE} {DATABASE}
+echo "postgresql://{DATABASE}:$password@127.0.0.1:5432/{DATABASE}" > {PLACE}/url
+"""
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +35,9 @@ def copied(pytestconfig: pytest.Config, proxy1: Host) -> Generator[None]:
     with subprocess.Popen(pack, stdout=subprocess.PIPE) as tar:
         subprocess.run(["ssh", "-F", str(config), "proxy1", unpack], stdin=tar.stdout, check=True)
     assert tar.returncode == 0
-    proxy1.run_expect(
-        [0], f"sudo -u postgres dropdb --if-exists {DATABASE} && sudo -u postgres createdb --owner litellm {DATABASE}"
-    )
+    proxy1.run_expect([0], MAKE)
     yield
-    proxy1.run(f"sudo -u postgres dropdb --force {DATABASE}; rm -rf {PLACE}")
+    proxy1.run(f"sudo -u postgres dropdb --force {DATABASE}; sudo -u postgres dropuser {DATABASE}; rm -rf {PLACE}")
 
 
 def number_run(output: str) -> int:
@@ -37,11 +46,9 @@ def number_run(output: str) -> int:
 
 
 def test_the_wasm_engine_does_all_that_litellm_asks_of_prisma(proxy1: Host, copied: None) -> None:
-    login = "p=$(cat /etc/litellm-database/secrets/password); u=litellm_$(printf %s $p | sha256sum | cut -c 1-8)"
-    url = f"postgresql://$u:$p@127.0.0.1:5432/{DATABASE}"
     done = proxy1.run(
-        f"{login}; cd {PLACE}/tests/prisma && PRISMA_TEST_DATABASE_URL={url} PRISMA_TEST_RELEASE=/opt/litellm/current "
-        "/opt/litellm/current/venv/bin/python -m unittest discover"
+        f"cd {PLACE}/tests/prisma && PRISMA_TEST_DATABASE_URL=$(cat {PLACE}/url) "
+        "PRISMA_TEST_RELEASE=/opt/litellm/current /opt/litellm/current/venv/bin/python -m unittest discover"
     )
     assert done.rc == 0, done.stderr
     assert number_run(done.stderr) > 50
