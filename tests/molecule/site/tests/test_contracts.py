@@ -12,16 +12,17 @@ from testinfra.host import Host
 
 PLACE = "/srv/contracts"
 DATABASE = "prisma_test"
+OWNER = "prisma_owner"
 # A database of its own with an owner that logs in, which LiteLLM's does not; the password stays on the host.
 MAKE = f"""set -eu
 umask 077
 cd /
 sudo -u postgres dropdb --if-exists --force {DATABASE}
-sudo -u postgres dropuser --if-exists {DATABASE}
+sudo -u postgres dropuser --if-exists {OWNER}
 password=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \\n')
-echo "create role {DATABASE} login password '$password'" | sudo -u postgres psql --quiet
-sudo -u postgres createdb --owner {DATABASE} {DATABASE}
-echo "postgresql://{DATABASE}:$password@127.0.0.1:5432/{DATABASE}" > {PLACE}/url
+echo "create role {OWNER} login password '$password'" | sudo -u postgres psql --quiet
+sudo -u postgres createdb --owner {OWNER} {DATABASE}
+echo "postgresql://{OWNER}:$password@127.0.0.1:5432/{DATABASE}" > {PLACE}/url
 """
 
 
@@ -37,7 +38,7 @@ def copied(pytestconfig: pytest.Config, proxy1: Host) -> Generator[None]:
     assert tar.returncode == 0
     proxy1.run_expect([0], MAKE)
     yield
-    proxy1.run(f"sudo -u postgres dropdb --force {DATABASE}; sudo -u postgres dropuser {DATABASE}; rm -rf {PLACE}")
+    proxy1.run(f"sudo -u postgres dropdb --force {DATABASE}; sudo -u postgres dropuser {OWNER}; rm -rf {PLACE}")
 
 
 def number_run(output: str) -> int:
