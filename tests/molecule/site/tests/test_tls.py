@@ -140,23 +140,3 @@ def test_the_operators_command_and_the_service_user_alone_use_the_key(serial: in
     folder = "/var/lib/openclaw/tls"
     modes = gateway1.run(f"stat -c '%a %U:%G' {folder} {folder}/certificate.pem {folder}/key.pem").stdout
     assert modes.split("\n")[:3] == ["750 root:openclaw", "640 root:openclaw", "640 root:openclaw"]
-
-
-def test_a_renewed_certificate_is_served_without_a_restart_and_health_says_when_it_ends(
-    serial: int, playbooks: Playbooks, authority: Authority, proxy1: Host, gateway1: Host, tmp_path: Path
-) -> None:
-    pid = main_pid(gateway1, GATEWAY)
-    renewed = authority.sign(address_of(gateway1), days=10)
-    run = playbooks.run("playbooks/gateway.yml", variables=authority.variables())
-    assert (run.rc, run.changed) == (0, 1), run.output
-    report = tmp_path / "health.json"
-    health = playbooks.run("playbooks/health.yml", variables={**authority.variables(), "health_report": str(report)})
-    assert health.rc == 0, health.output
-    assert "with a warning" in health.output
-    results = {check["name"]: check for check in json.loads(report.read_text())["hosts"]["gateway1"]}
-    assert results["gateway certificate"]["status"] == "warning"
-    assert "9 days" in results["gateway certificate"]["detail"]
-    reached = f"gateway at {address_of(gateway1)} is reached from the controller"
-    assert results[reached]["status"] == "ok"
-    assert ask(proxy1, authority.pem, address_of(gateway1)) == (renewed, 200)
-    assert main_pid(gateway1, GATEWAY) == pid
