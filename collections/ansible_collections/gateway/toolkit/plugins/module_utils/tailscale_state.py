@@ -27,19 +27,25 @@ class TailscaleProblem(Exception):
 
 
 @dataclass(frozen=True)
-class Wish:
-    """The operator's settings; tags with `tag:`, an empty hostname is `own_name`, the host's."""
+class Prefs:
+    """The preferences of the daemon that the role looks after."""
 
     login_server: str = DEFAULT_SERVER
     hostname: str = ""
-    own_name: str = ""
-    tags: tuple[str, ...] = ()
     ssh: bool = False
     accept_dns: bool = True
     accept_routes: bool = False
     advertise_routes: tuple[str, ...] = ()
     operator: str = ""
     netfilter_mode: str = "on"
+
+
+@dataclass(frozen=True)
+class Wish(Prefs):
+    """The operator's settings; tags with `tag:`, an empty hostname is `own_name`, the host's."""
+
+    own_name: str = ""
+    tags: tuple[str, ...] = ()
     userspace: bool = False
     version: str = ""
     has_key: bool = False
@@ -77,20 +83,6 @@ class Node:
     def logged_in(self) -> bool:
         """Whether no login is needed, as far as the daemon knows."""
         return self.state in ("Running", "Stopped", "Starting", "NoState") and not self.expired
-
-
-@dataclass(frozen=True)
-class Prefs:
-    """The preferences of the daemon that the role looks after."""
-
-    login_server: str = DEFAULT_SERVER
-    hostname: str = ""
-    ssh: bool = False
-    accept_dns: bool = True
-    accept_routes: bool = False
-    advertise_routes: tuple[str, ...] = ()
-    operator: str = ""
-    netfilter_mode: str = "on"
 
 
 @dataclass(frozen=True)
