@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import os
 import pwd
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from script import load
 
-SCRIPT = Path(__file__).parents[2] / "roles/litellm/files/litellm_check.py"
-
-
-def load(path: Path) -> ModuleType:
-    """Import a script that is no package member."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-check = load(SCRIPT)
+check = load("roles/litellm/files/litellm_check.py")
 
 MASTER = "sk-" + "0123456789abcdefghij"
 SALT = "sk-" + "ABCDEFGHIJ9876543210"

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
+from script import load
 
-SCRIPT = Path(__file__).parents[2] / "roles/litellm/files/litellm_serve.py"
-SPEC = importlib.util.spec_from_file_location(SCRIPT.stem, SCRIPT)
-assert SPEC
-assert SPEC.loader
-serve = importlib.util.module_from_spec(SPEC)
-sys.modules[SPEC.name] = serve
-SPEC.loader.exec_module(serve)
+serve = load("roles/litellm/files/litellm_serve.py")
 
 
 def answer(path: str, client: Any, kind: str = "http") -> list[dict[str, Any]]:

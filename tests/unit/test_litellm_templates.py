@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jinja2
@@ -13,24 +10,14 @@ import pytest
 import yaml
 from ansible.plugins.filter.core import FilterModule
 from ansible_collections.gateway.toolkit.plugins.module_utils.database_login import login_name
+from script import ROOT, load
 
-ROOT = Path(__file__).parents[2]
 CONFIG_TEMPLATE = ROOT / "templates/litellm/config.yaml.j2"
 ENVIRONMENT_TEMPLATE = ROOT / "roles/litellm/templates/litellm.env.j2"
 DEFAULTS = yaml.safe_load((ROOT / "roles/litellm/defaults/main.yml").read_text())
 
 
-def load(path: Path) -> ModuleType:
-    """Import a script that is no package member."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-check = load(ROOT / "roles/litellm/files/litellm_check.py")
+check = load("roles/litellm/files/litellm_check.py")
 
 
 def render(template: Path, **variables: Any) -> str:

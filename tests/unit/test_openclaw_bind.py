@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import socket
 import struct
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from script import load
 
-SCRIPT = Path(__file__).parents[2] / "roles/openclaw_gateway/files/openclaw_bind.py"
-SPEC = importlib.util.spec_from_file_location(SCRIPT.stem, SCRIPT)
-assert SPEC
-assert SPEC.loader
-bind = importlib.util.module_from_spec(SPEC)
-sys.modules[SPEC.name] = bind
-SPEC.loader.exec_module(bind)
+bind = load("roles/openclaw_gateway/files/openclaw_bind.py")
 
 LAN = bind.Place("eth0", "192.0.2.7")
 TAILNET = bind.Place("tailscale0", "100.64.0.5")

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
+from script import load
 
-SCRIPT = Path(__file__).parents[2] / "roles/openclaw_gateway/files/openclaw_check.py"
 KEY = "sk-virtual-0123456789abcdef"
 TOKEN = "token-0123456789abcdef0123456789"
 SECRETS = {"litellm": {"apiKey": KEY}, "gateway": {"token": TOKEN}}
 LIVE = "/var/lib/openclaw/.openclaw/secrets.json"
 
 
-def load() -> ModuleType:
-    """Import the script, which is no package member."""
-    spec = importlib.util.spec_from_file_location(SCRIPT.stem, SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[SCRIPT.stem] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-check = load()
+check = load("roles/openclaw_gateway/files/openclaw_check.py")
 
 
 def reference(identifier: str) -> dict[str, str]:
