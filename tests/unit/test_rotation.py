@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.gateway.toolkit.plugins.module_utils import rotation_store
+from ansible_collections.gateway.toolkit.plugins.module_utils.one_time_pad import reveal
 from ansible_collections.gateway.toolkit.plugins.module_utils.rotation_state import (
     Files,
     Ledger,
@@ -25,6 +26,7 @@ from module_harness import run_main
 OLD = "sk-the-old-value-0123456789abcdef"
 GIVEN = "sk-given-by-the-operator-fedcba98"
 DAY = 86400
+KEY = "k" * 64
 
 
 class Host:
@@ -50,7 +52,7 @@ class Host:
         return found
 
     def run(self, action: str, check: bool = False, **params: Any) -> dict[str, Any]:
-        """The module's result. Nothing that travels or is logged may hold a value, but for the hidden part."""
+        """The module's result, as the controller reveals it. Nothing that travels or is logged may hold a value."""
         common = {
             "name": "virtual_key",
             "subject": "openclaw-gateway1",
@@ -60,14 +62,17 @@ class Host:
             "prefix": "sk-",
             "variable": "litellm_virtual_key",
             "max_age_variable": "litellm_virtual_key_max_age",
+            "transport_key": KEY,
         }
         ran = run_main(rotation, {**common, "action": action, **params}, check)
         self.values()
-        shown = json.dumps({name: value for name, value in ran.result.items() if name != "secrets"}) + ran.log
+        shown = ran.text + ran.log
         for path in (self.state / "virtual_key.json", self.log):
             shown += path.read_text() if path.exists() else ""
         assert not [value for value in self.seen if value in shown]
         result: dict[str, Any] = ran.result
+        if "secrets" in result:
+            result["secrets"] = {name: reveal(KEY, name, value) for name, value in result["secrets"].items()}
         return result
 
     def grow_old(self, days: float) -> None:

@@ -123,6 +123,10 @@ options:
     description: For V(back), why.
     type: str
     default: a proof failed
+  transport_key:
+    description: Set by the controller for each call; the values come back unreadable without it.
+    type: str
+    default: ""
 attributes:
   check_mode:
     support: full
@@ -201,6 +205,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gateway.toolkit.plugins.module_utils import rotation_state as rules
+from ansible_collections.gateway.toolkit.plugins.module_utils.one_time_pad import hide
 from ansible_collections.gateway.toolkit.plugins.module_utils.redaction import seal, secrets_in
 from ansible_collections.gateway.toolkit.plugins.module_utils.rotation_store import SUFFIXES, Store
 from ansible_collections.gateway.toolkit.plugins.module_utils.stray_copies import Search, search
@@ -230,6 +235,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "search": {"type": "list", "elements": "path", "default": []},
     "search_seconds": {"type": "int", "default": 30},
     "cause": {"type": "str", "default": "a proof failed"},
+    "transport_key": {"type": "str", "default": "", "no_log": True},
 }
 
 
@@ -335,7 +341,9 @@ def main() -> None:
         module.warn(sentence)
     # From here on the values are the result; the action plugin keeps them from being displayed.
     seal(module, [])
-    module.exit_json(**result, invocation=shown)
+    key = params["transport_key"]
+    hidden = {name: hide(key, name, value) if key else value for name, value in result["secrets"].items()}
+    module.exit_json(**{**result, "secrets": hidden}, invocation=shown)
 
 
 if __name__ == "__main__":
