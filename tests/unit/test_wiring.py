@@ -119,6 +119,12 @@ def test_the_proxies_follow_the_database(tmp_path: Path) -> None:
     assert found["a"]["postgresql_clients"] == [f"{address(host)}/32" for host in "bcde"]
 
 
+def test_a_gateway_that_tailscale_serves_is_the_nodes_operator(tmp_path: Path) -> None:
+    serve = {"openclaw_gateway_tailscale": "serve", "openclaw_gateway_user": "claw"}
+    found = variables(fleet("a", "a", "ab", b=serve), tmp_path, "tailscale_operator")
+    assert {host: of["tailscale_operator"] for host, of in found.items()} == {"a": "", "b": "claw"}
+
+
 KEY = {"litellm_virtual_key": "sk-hush-virtual-key"}
 URL = "postgresql://own:hush-password@db.internal:5432/own"
 
