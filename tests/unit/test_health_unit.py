@@ -14,6 +14,7 @@ from ansible_collections.gateway.toolkit.plugins.module_utils.health_unit import
 RUNNING = """\
 MainPID=812
 NRestarts=0
+ActiveEnterTimestampMonotonic=7300000
 ExecMainStartTimestampMonotonic=7216504
 ExecMainStatus=0
 Result=success
@@ -30,10 +31,16 @@ def state(**changes: str) -> dict[str, str]:
 
 
 def watch(*states: dict[str, str], **check: object) -> tuple[bool, str, list[float]]:
-    """Check with these successive states; also return how long was slept."""
+    """Check a unit that has only just started, with these successive states; also return how long was slept."""
+    return watch_at(7.3, *states, **check)
+
+
+def watch_at(now: float, *states: dict[str, str], **check: object) -> tuple[bool, str, list[float]]:
+    """The same, at `now` seconds after the host's boot; the unit became active at 7.3 s."""
     answers, slept = list(states), list[float]()
-    outcome = check_unit({"unit": NAME, **check}, show=lambda _: answers.pop(0), sleep=slept.append)
-    return outcome.ok, outcome.detail, slept
+    outcome = check_unit({"unit": NAME, **check}, show=lambda _: answers.pop(0), sleep=slept.append, clock=lambda: now)
+    assert not answers, "it did not look again"
+    return outcome.ok, outcome.detail, [round(seconds, 6) for seconds in slept]
 
 
 def test_a_running_unit_that_keeps_still_passes() -> None:
@@ -41,6 +48,39 @@ def test_a_running_unit_that_keeps_still_passes() -> None:
     assert ok
     assert detail == "active (running), no restart in 2 s (restart counter 0)"
     assert slept == [2.0]
+
+
+def test_a_unit_that_has_been_active_for_longer_than_the_window_is_not_waited_for() -> None:
+    ok, detail, slept = watch_at(127.9, state(NRestarts="3"))
+    assert ok
+    assert detail == "active (running), no restart in 120 s (restart counter 3)"
+    assert slept == []
+
+
+def test_only_the_rest_of_the_window_is_waited_for() -> None:
+    ok, detail, slept = watch_at(8.0, state(), state())
+    assert ok
+    assert detail == "active (running), no restart in 2 s (restart counter 0)"
+    assert slept == [1.3]
+
+
+def test_a_main_process_that_is_younger_than_its_unit_counts_from_its_own_start() -> None:
+    replaced = state(ExecMainStartTimestampMonotonic="9000000")
+    assert watch_at(10.0, replaced, replaced)[2] == [1.0]
+
+
+@pytest.mark.parametrize("stamp", ["", "0", "n/a"])
+@pytest.mark.parametrize("name", ["ActiveEnterTimestampMonotonic", "ExecMainStartTimestampMonotonic"])
+def test_without_a_record_of_systemd_the_whole_window_is_waited_for(name: str, stamp: str) -> None:
+    unknown = state(**{name: stamp})
+    assert watch_at(900.0, unknown, unknown)[2] == [2.0]
+
+
+def test_a_restart_in_what_is_left_of_the_window_fails() -> None:
+    again = state(MainPID="999", ActiveEnterTimestampMonotonic="9200000", ExecMainStartTimestampMonotonic="9100000")
+    ok, detail, _ = watch_at(9.0, state(), again)
+    assert not ok
+    assert "main process went from 812 to 999" in detail
 
 
 def test_a_restart_by_systemd_within_the_window_fails() -> None:

@@ -19,6 +19,7 @@ PROPERTIES = (
     "NRestarts",
     "ExecMainStatus",
     "ExecMainStartTimestampMonotonic",
+    "ActiveEnterTimestampMonotonic",
     "ControlGroup",
 )
 
@@ -63,8 +64,21 @@ def judge_state(unit: str, state: Mapping[str, str], oneshot: bool) -> Outcome:
     return Outcome(True, f"{active} ({sub})")
 
 
+def undisturbed_seconds(state: Mapping[str, str], now: float) -> float:
+    """How long a running unit has been active with this main process, by systemd's own record; 0 where it has none."""
+    stamps = [state.get(name, "") for name in ("ActiveEnterTimestampMonotonic", "ExecMainStartTimestampMonotonic")]
+    if not all(stamp.isdecimal() and int(stamp) > 0 for stamp in stamps):
+        return 0.0
+    return max(0.0, now - max(map(int, stamps)) / 1e6)
+
+
+def still(now: Outcome, state: Mapping[str, str], seconds: float) -> Outcome:
+    """The outcome for a running unit that did not restart for `seconds`."""
+    return Outcome(True, f"{now.detail}, no restart in {seconds:g} s (restart counter {state.get('NRestarts')})")
+
+
 def judge_window(unit: str, before: Mapping[str, str], after: Mapping[str, str], seconds: float) -> Outcome:
-    """Judge two snapshots of a long-running unit, taken `seconds` apart: same process, same restart counter."""
+    """Judge two snapshots of a long-running unit, in a window of `seconds`: same process, same restart counter."""
     now = judge_state(unit, after, oneshot=False)
     if not now.ok:
         return now
@@ -72,20 +86,24 @@ def judge_window(unit: str, before: Mapping[str, str], after: Mapping[str, str],
         if before.get(name) != after.get(name):
             moved = f"{words} went from {before.get(name)} to {after.get(name)}"
             return Outcome(False, f"unit {unit} restarted within {seconds:g} s ({moved})")
-    return Outcome(True, f"{now.detail}, no restart in {seconds:g} s (restart counter {after.get('NRestarts')})")
+    return still(now, after, seconds)
 
 
 def check_unit(
     check: Mapping[str, Any],
     show: Callable[[str], Mapping[str, str]] = show_unit,
     sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
-    """Look at the unit once, and again after the window."""
+    """Look at the unit; again at the end of the window, unless systemd shows that it has run undisturbed that long."""
     unit, oneshot = check["unit"], bool(check.get("oneshot"))
     window = STILL_SECONDS if check.get("still_seconds") is None else check["still_seconds"]
     before = show(unit)
     first = judge_state(unit, before, oneshot)
     if not first.ok or oneshot or window <= 0:
         return first
-    sleep(window)
+    so_far = undisturbed_seconds(before, clock())
+    if so_far >= window:
+        return still(first, before, max(window, int(so_far)))
+    sleep(window - so_far)
     return judge_window(unit, before, show(unit), window)

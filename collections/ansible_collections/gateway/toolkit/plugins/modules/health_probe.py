@@ -27,7 +27,7 @@ options:
         required: true
       kind:
         description:
-          - V(unit), a systemd unit is active and running, and does not restart while it is watched.
+          - V(unit), a systemd unit is active and running, and has not restarted within a window of time.
           - V(listen), a TCP port is open on exactly these addresses and belongs to this unit.
           - V(http), one request is answered as expected. No proxy is used, no redirect followed.
           - V(reach), this host can, or cannot, connect to a server on another host.
@@ -85,7 +85,9 @@ options:
           - For the other kinds it only fills in C(<unit>) in cause and remedy.
         type: str
       still_seconds:
-        description: Kind V(unit), seconds in which process and restart counter must stay the same. 2 if not given.
+        description:
+          - Kind V(unit), seconds in which process and restart counter must stay the same. 2 if not given.
+          - It waits only for what systemd has not yet seen of them.
         type: float
       oneshot:
         description: Kind V(unit), the unit is not long-running. It passes unless its last run failed or goes on.
