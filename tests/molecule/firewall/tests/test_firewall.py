@@ -64,7 +64,7 @@ def test_each_door_is_open_for_those_it_is_meant_for_and_nobody_else(hosts: dict
 
 
 def test_gateway_on_loopback_is_closed_for_all(hosts: dict[str, Host]) -> None:
-    assert tried(hosts["peer"], address_of(hosts["gateway1"]), {22, 8443}) == {22, 8443, 7007}
+    assert tried(hosts["peer"], address_of(hosts["gateway1"]), {22, 8443, 7007}) == {22, 8443, 7007}
 
 
 def test_own_connections_go_out(hosts: dict[str, Host]) -> None:
