@@ -21,6 +21,7 @@ OF_KIND: Mapping[str, tuple[str, ...]] = {
         "server_name",
         *DOCUMENT,
     ),
+    "openclaw": ("url", "token_file", "method", "body_matches", "ca_file", "server_name", "timeout", *EXPECTATIONS),
     "command": ("argv", "stdin", "environment", "rc", "stdout_matches", *DOCUMENT),
     "reach": ("url", "reachable", "body_matches", "timeout"),
     "certificate": ("url", "ca_file", "server_name", "warn_days", "timeout"),
@@ -29,6 +30,7 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
     "unit": ("unit",),
     "listen": ("port", "addresses"),
     "http": ("url",),
+    "openclaw": ("url",),
     "command": ("argv",),
     "reach": ("url", "reachable"),
     "certificate": ("url",),
@@ -70,7 +72,7 @@ def _errors_in_one(check: Check, names: Sequence[str]) -> Iterable[str]:
     yield from (f"{text!r} is not an IP address" for text in check.get("addresses") or [] if not _is_address(text))
     if kind == "listen" and "port" in given and not 1 <= check["port"] <= 65535:
         yield f"port {check['port']} is not between 1 and 65535"
-    if kind in ("http", "reach", "certificate") and "url" in given and not _is_url(check["url"]):
+    if kind in ("http", "openclaw", "reach", "certificate") and "url" in given and not _is_url(check["url"]):
         yield f"{check['url']!r} is not a http:// or https:// address"
     if kind == "command" and "argv" in given and not check["argv"]:
         yield "argv is empty"

@@ -13,6 +13,7 @@ from ansible_collections.gateway.toolkit.plugins.module_utils.health_common impo
 from ansible_collections.gateway.toolkit.plugins.module_utils.health_explain import explain
 from ansible_collections.gateway.toolkit.plugins.module_utils.health_http import check_http
 from ansible_collections.gateway.toolkit.plugins.module_utils.health_listen import check_listen
+from ansible_collections.gateway.toolkit.plugins.module_utils.health_openclaw import check_openclaw
 from ansible_collections.gateway.toolkit.plugins.module_utils.health_reach import check_reach
 from ansible_collections.gateway.toolkit.plugins.module_utils.health_unit import check_unit
 
@@ -30,6 +31,8 @@ def attempt(check: Check, censor: Censor) -> Outcome:
             return check_listen(check)
         if check["kind"] == "http":
             return check_http(check, censor)
+        if check["kind"] == "openclaw":
+            return check_openclaw(check, censor)
         if check["kind"] == "certificate":
             return check_certificate(check)
         if check["kind"] == "reach":

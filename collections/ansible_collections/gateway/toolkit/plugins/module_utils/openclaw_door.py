@@ -5,7 +5,8 @@ OpenClaw's own command takes a token as an argument, which every user of the hos
 socket only. Observed with OpenClaw 2026.9.6: GET /api/channels/x is 401 for a wrong token and 404 for the right one,
 because there is no such channel; a WebSocket client gets the event connect.challenge, sends the request "connect"
 (protocol 4) and is answered ok, or an error with details.code AUTH_TOKEN_MISMATCH. Each wrong token makes the answer
-to the next one from the same address slower, up to 5 s.
+to the next one from the same address slower, up to 5 s. Over loopback a client named cli keeps the scopes that it asks
+for, as OpenClaw's own command does.
 """
 
 from __future__ import annotations
@@ -79,23 +80,40 @@ def ask_http(url: str, token: str, timeout: float, trust: Trust = NO_TRUST) -> A
 
 def ask_websocket(url: str, token: str, timeout: float, trust: Trust = NO_TRUST) -> Answer:
     """Over WebSocket, at the same address."""
-    place = urlsplit(url)
     try:
-        with open_socket(url, timeout, trust) as connection:
-            stream = connection.makefile("rb")
-            _upgrade(connection, stream, f"{place.hostname}:{place.port}")
-            _wait_for(stream, "event", "connect.challenge")
-            connection.sendall(text_frame(json.dumps(connect_request(token)).encode()))
-            return judge(_wait_for(stream, "res", "1"))
+        return converse(url, token, "", timeout, trust)[0]
     except (OSError, ValueError) as error:
         return Answer(None, f"no answer ({type(error).__name__})")
 
 
+def converse(
+    url: str, token: str, method: str, timeout: float, trust: Trust = NO_TRUST
+) -> tuple[Answer, dict[str, Any]]:
+    """Connect over WebSocket and, once let in, send one request that only reads; without a method none.
+
+    Returns what the gateway says to the token, and its whole answer to the request. Raises OSError, and ValueError when
+    the other side is no gateway.
+    """
+    place = urlsplit(url)
+    with open_socket(url, timeout, trust) as connection:
+        stream = connection.makefile("rb")
+        _upgrade(connection, stream, f"{place.hostname}:{place.port}")
+        _wait_for(stream, "event", "connect.challenge")
+        connection.sendall(text_frame(json.dumps(connect_request(token)).encode()))
+        answer = judge(_wait_for(stream, "res", "1"))
+        if not (answer.let_in and method):
+            return answer, {}
+        request = {"type": "req", "id": "2", "method": method, "params": {}}
+        connection.sendall(text_frame(json.dumps(request).encode()))
+        return answer, _wait_for(stream, "res", "2")
+
+
 def connect_request(token: str) -> dict[str, Any]:
-    """The first request of a client, with no more than it takes to be judged."""
+    """The first request of a client that wants to read, with no more than it takes to be judged."""
     client = {"id": "cli", "version": "1", "platform": "linux", "mode": "cli"}
-    params = {"minProtocol": PROTOCOL, "maxProtocol": PROTOCOL, "client": client, "role": "operator"}
-    return {"type": "req", "id": "1", "method": "connect", "params": {**params, "auth": {"token": token}}}
+    wish = {"role": "operator", "scopes": ["operator.read"], "auth": {"token": token}}
+    params = {"minProtocol": PROTOCOL, "maxProtocol": PROTOCOL, "client": client, **wish}
+    return {"type": "req", "id": "1", "method": "connect", "params": params}
 
 
 def judge(answer: dict[str, Any]) -> Answer:

@@ -31,10 +31,12 @@ options:
           - V(listen), a TCP port is open on exactly these addresses and belongs to this unit.
           - V(http), one request is answered as expected. No proxy is used, no redirect followed.
           - V(reach), this host can, or cannot, connect to a server on another host.
+          - V(openclaw), an OpenClaw gateway lets the holder of a token in over WebSocket and answers one request; or
+            it refuses a wrong token.
           - V(certificate), a TLS server shows a trusted certificate; a warning when it ends soon.
           - V(command), a program ends as expected. No shell is used. The folder is C(/).
         type: str
-        choices: [unit, listen, http, command, reach, certificate]
+        choices: [unit, listen, http, openclaw, command, reach, certificate]
         required: true
       group:
         description: What the check belongs to, for reports.
@@ -102,10 +104,12 @@ options:
         type: list
         elements: str
       url:
-        description: Kinds V(http), V(reach) and V(certificate), a C(http://) or C(https://) address.
+        description: Kinds V(http), V(openclaw), V(reach) and V(certificate), a C(http://) or C(https://) address.
         type: str
       method:
-        description: Kind V(http). C(GET) if not given, or C(POST) with a O(checks[].body).
+        description:
+          - Kind V(http). C(GET) if not given, or C(POST) with a O(checks[].body).
+          - Kind V(openclaw), a request without parameters that only reads, such as V(health). None if not given.
         type: str
       headers:
         description: Kind V(http), header name to value. Secrets belong into O(checks[].header_files).
@@ -126,6 +130,11 @@ options:
           prefix:
             description: Text before the secret, such as C(Bearer) and a blank.
             type: str
+      token_file:
+        description:
+          - Kind V(openclaw), file that holds the gateway's token, which must be let in. Its value does not leave the
+            host. Without it a wrong token is sent, which must be refused.
+        type: path
       body:
         description: Kind V(http), sent as JSON.
         type: dict
@@ -135,8 +144,9 @@ options:
         elements: int
       body_matches:
         description:
-          - Kinds V(http) and V(reach), regular expression that the body must contain. For kind V(reach) it tells
-            whether it is the expected server, whatever its certificate.
+          - Kinds V(http), V(openclaw) and V(reach), regular expression that the body must contain. For kind V(reach)
+            it tells whether it is the expected server, whatever its certificate. For kind V(openclaw) the body is the
+            answer to the request as JSON on one line, with sorted keys.
         type: str
       expect_refused:
         description: Kind V(http), the connection must be refused.
@@ -147,13 +157,16 @@ options:
             refused, gets no answer, or has no way.
         type: bool
       server_name:
-        description: Kinds V(http) and V(certificate), name that the certificate must be for, if not that in the URL.
+        description:
+          - Kinds V(http), V(openclaw) and V(certificate), name that the certificate must be for, if not the one in the
+            URL.
         type: str
       warn_days:
         description: Kind V(certificate), days before its end from which there is a warning. 21 if not given.
         type: float
       ca_file:
-        description: Kinds V(http) and V(certificate), file with the CA certificates to trust instead of the host's.
+        description:
+          - Kinds V(http), V(openclaw) and V(certificate), file with the CA certificates to trust instead of the host's.
         type: path
       argv:
         description: Kind V(command), program and arguments. Arguments are visible to all users of the host.
@@ -175,12 +188,13 @@ options:
       timeout:
         description:
           - Kinds V(http) and V(command), seconds for the whole exchange or run. 10 and 60 if not given. Kind V(reach),
-            seconds until the connection must be made, 5 if not given.
+            seconds until the connection must be made, 5 if not given. Kind V(openclaw), seconds for each answer, 10 if
+            not given.
           - A program that takes longer is killed with all its children.
         type: float
       json:
         description:
-          - Kinds V(http) and V(command), path in the JSON document to the expected value.
+          - Kinds V(http), V(openclaw) and V(command), path in the JSON document to the expected value.
           - A path is written as V(a.b), V(a[0]), V(data[].id) (a list of all ids) or V(.) (the whole document).
           - In a program's output the document is found among log lines.
         type: dict
@@ -313,7 +327,7 @@ def check_options() -> dict[str, Any]:
         "kind": {
             "type": "str",
             "required": True,
-            "choices": ["unit", "listen", "http", "command", "reach", "certificate"],
+            "choices": ["unit", "listen", "http", "openclaw", "command", "reach", "certificate"],
         },
         "explain": {"type": "list", "elements": "dict", "options": explanation},
         "needs": texts,
@@ -325,6 +339,7 @@ def check_options() -> dict[str, Any]:
         "rc": numbers,
         "port": {"type": "int"},
         "ca_file": {"type": "path"},
+        "token_file": {"type": "path", "no_log": False},
     }
     for kind, names in {
         "str": (
@@ -362,8 +377,9 @@ def learn(censor: Censor, params: dict[str, Any]) -> None:
     for path in params["censor_files"]:
         censor.add_file(path)
     for check in params["checks"]:
-        for source in check["header_files"] or []:
-            censor.add_file(source["path"])
+        for path in [source["path"] for source in check["header_files"] or []] + [check["token_file"]]:
+            if path:
+                censor.add_file(path)
         for name, value in (check["headers"] or {}).items():
             if str(name).lower() in SECRET_HEADERS and str(value).strip():
                 censor.add(str(value).split()[-1])
