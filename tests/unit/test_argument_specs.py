@@ -17,7 +17,7 @@ ENTRY_POINTS = {
     *("rotate_gateway_token", "begin_install", "preflight", "reach"),
     *("rotate_password", "finish_password"),
     *("rotate_secrets", "deploy_secrets", "return_secrets", "finish_secrets"),
-    *("register_virtual_key", "stop"),
+    *("register_virtual_key", "stop", "run_unit"),
 }
 SECRET = re.compile(r"(_token|_password|_key|_provider_keys|_database_url|_environment)$")
 # Files on the controller and names of hosts: the first task that uses one says when it is missing. Aliases have a task
