@@ -144,10 +144,23 @@ def test_the_order_of_routes_is_no_drift() -> None:
     assert plan(prefs=prefs, wish=replace(WISH, advertise_routes=routes)).action == "none"
 
 
-def test_wrong_tags_say_how_to_log_in_again() -> None:
-    refusal = problem(replace(RUNNING, tags=("tag:other",)))
-    assert "tag:other" in refusal
-    assert "tailscale_force_reauth" in refusal
+@pytest.mark.parametrize(
+    ("server", "tags", "remedy"),
+    [
+        (rules.DEFAULT_SERVER, ("tag:other",), "tailscale_force_reauth"),
+        (SERVER, (), "tailscale_force_reauth"),
+        (SERVER, ("tag:other",), "headscale nodes tag --identifier NUMBER --tags tag:gateway"),
+    ],
+)
+def test_wrong_tags_say_how_they_change(server: str, tags: tuple[str, ...], remedy: str) -> None:
+    refusal = problem(
+        replace(RUNNING, tags=tags), replace(PREFS, login_server=server), replace(WISH, login_server=server)
+    )
+    assert f"The node has the tags {tags[0] if tags else 'none'}, and tailscale_tags wants tag:gateway" in refusal
+    assert remedy in refusal
+
+
+def test_without_tags_any_will_do() -> None:
     assert plan(replace(RUNNING, tags=("tag:other",)), wish=replace(WISH, tags=())).action == "none"
 
 

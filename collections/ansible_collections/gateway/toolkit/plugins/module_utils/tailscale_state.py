@@ -256,10 +256,18 @@ def plan_of(node: Node, prefs: Prefs, wish: Wish, on_tailnet: bool) -> Plan:
 def refuse_wrong_tags(node: Node, wish: Wish) -> None:
     """Raise a problem if a running node has other tags than wanted; without wanted tags any will do."""
     if wish.tags and node.tags != tuple(sorted(wish.tags)):
-        raise TailscaleProblem(
-            f"The node has the tags {', '.join(node.tags) or 'none'}, and tailscale_tags wants {', '.join(wish.tags)}. "
+        how = (
             "Tags change with a login only: log in again with a key that may give these tags, by "
             "-e '{\"tailscale_force_reauth\": true}'."
+        )
+        if node.tags and server_of(wish.login_server) != DEFAULT_SERVER:
+            how = (
+                "headscale takes tags from the key at a node's first login and keeps them at later ones: change them "
+                f"there, by headscale nodes tag --identifier NUMBER --tags {','.join(wish.tags)}."
+            )
+        raise TailscaleProblem(
+            f"The node has the tags {', '.join(node.tags) or 'none'}, and tailscale_tags wants {', '.join(wish.tags)}. "
+            + how
         )
 
 
