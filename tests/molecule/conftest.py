@@ -224,14 +224,16 @@ class Playbooks:
         self.log = state / "playbooks.log"
         self.inventory = os.environ["MOLECULE_EPHEMERAL_DIRECTORY"] + "/inventory"
 
-    def command(self, playbook: str, *arguments: str, variables: dict[str, Any] | None = None) -> list[str]:
-        """The command line; `variables` win over the inventory."""
+    def command(
+        self, playbook: str, *arguments: str, variables: dict[str, Any] | None = None, inventory: str = ""
+    ) -> list[str]:
+        """The command line; `variables` win over the inventory, which is the scenario's unless another is named."""
         extra = ["-e", json.dumps(variables)] if variables else []
-        return ["ansible-playbook", "-i", self.inventory, *extra, *arguments, str(ROOT / playbook)]
+        return ["ansible-playbook", "-i", inventory or self.inventory, *extra, *arguments, str(ROOT / playbook)]
 
-    def run(self, playbook: str, *arguments: str, variables: dict[str, Any] | None = None) -> Run:
+    def run(self, playbook: str, *arguments: str, variables: dict[str, Any] | None = None, inventory: str = "") -> Run:
         """Run a playbook to its end. Everything it prints is kept for the search for secrets."""
-        command = self.command(playbook, *arguments, variables=variables)
+        command = self.command(playbook, *arguments, variables=variables, inventory=inventory)
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         with self.log.open("a", encoding="utf-8") as log:
             log.write(done.stdout + done.stderr)

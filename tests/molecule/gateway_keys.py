@@ -115,10 +115,17 @@ class Gateway:
         return self.models("/srv/key_in_use")
 
 
+def copies(host: Host, path: str) -> list[str]:
+    """The files with a secret's values, the one in use first: a rotation that is not finished keeps two."""
+    return [place for place in (path, f"{path}.old", f"{path}.next") if host.file(place).exists]
+
+
 def all_run(hosts: dict[str, Host]) -> None:
     """Start what systemd did not start again, and wait until everything answers."""
-    hosts["proxy1"].run_expect([0], "systemctl start postgresql.service 'postgresql@*.service' litellm.service")
-    hosts["gateway1"].run_expect([0], f"systemctl start {UNIT}")
+    units = "postgresql.service 'postgresql@*.service' litellm.service"
+    # A service that was killed often is not started any more.
+    hosts["proxy1"].run_expect([0], f"systemctl reset-failed && systemctl start {units}")
+    hosts["gateway1"].run_expect([0], f"systemctl reset-failed && systemctl start {UNIT}")
     litellm = f"http://{address_of(hosts['proxy1'])}:4000/health/readiness"
     end = time.monotonic() + 240
     while True:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import (
     MASTER_KEY_FILE,
+    Playbooks,
     address_of,
     environment,
     http,
@@ -71,3 +72,24 @@ def test_both_serve_every_virtual_key(proxies: tuple[Host, Host], pytestconfig: 
             {"claude-haiku-4-5"},
             {"claude-haiku-4-5", "claude-sonnet-4-5-20250929"},
         ]
+
+
+def test_a_rotated_key_is_dead_on_both(
+    playbooks: Playbooks, proxies: tuple[Host, Host], pytestconfig: pytest.Config
+) -> None:
+    state, second = state_directory(pytestconfig), proxies[1]
+    for proxy in proxies:
+        put_secret(state, proxy, OTHER_KEY_FILE, secret(second, KEY_FILE))
+    asked = [http(proxy, f"{LITELLM}/v1/models", key_file=OTHER_KEY_FILE).status for proxy in proxies]
+    run = playbooks.run(
+        "playbooks/rotate_keys.yml",
+        *("--limit", "proxy2"),
+        variables={"rotate": "virtual_keys", "litellm_virtual_key_overlap": 0},
+    )
+    answers = [http(proxy, f"{LITELLM}/v1/models", key_file=OTHER_KEY_FILE).status for proxy in proxies]
+    for proxy in proxies:
+        proxy.run_expect([0], f"rm {OTHER_KEY_FILE}")
+    assert run.rc == 0, run.output
+    assert asked == [200, 200]
+    assert answers == [401, 401]
+    assert http(second, f"{LITELLM}/v1/models", key_file=KEY_FILE).status == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import ipaddress
 import json
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Playbooks, address_of, http, main_pid
+from conftest import Playbooks, address_of, http, main_pid, put_secret, state_directory
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -140,3 +141,47 @@ def test_the_operators_command_and_the_service_user_alone_use_the_key(serial: in
     folder = "/var/lib/openclaw/tls"
     modes = gateway1.run(f"stat -c '%a %U:%G' {folder} {folder}/certificate.pem {folder}/key.pem").stdout
     assert modes.split("\n")[:3] == ["750 root:openclaw", "640 root:openclaw", "640 root:openclaw"]
+
+
+def test_a_renewed_certificate_is_served_without_a_restart_and_health_says_when_it_ends(
+    serial: int, playbooks: Playbooks, authority: Authority, proxy1: Host, gateway1: Host, tmp_path: Path
+) -> None:
+    pid = main_pid(gateway1, GATEWAY)
+    renewed = authority.sign(address_of(gateway1), days=10)
+    run = playbooks.run("playbooks/gateway.yml", variables=authority.variables())
+    assert (run.rc, run.changed) == (0, 1), run.output
+    report = tmp_path / "health.json"
+    health = playbooks.run("playbooks/health.yml", variables={**authority.variables(), "health_report": str(report)})
+    assert health.rc == 0, health.output
+    assert "with a warning" in health.output
+    results = {check["name"]: check for check in json.loads(report.read_text())["hosts"]["gateway1"]}
+    assert results["gateway certificate"]["status"] == "warning"
+    assert "9 days" in results["gateway certificate"]["detail"]
+    reached = f"gateway at {address_of(gateway1)} is reached from the controller"
+    assert results[reached]["status"] == "ok"
+    assert ask(proxy1, authority.pem, address_of(gateway1)) == (renewed, 200)
+    assert main_pid(gateway1, GATEWAY) == pid
+
+
+def test_files_that_are_on_the_host_are_taken_over_unseen(
+    serial: int,
+    playbooks: Playbooks,
+    authority: Authority,
+    proxy1: Host,
+    gateway1: Host,
+    pytestconfig: pytest.Config,
+) -> None:
+    """As an ACME client leaves them there."""
+    other = authority.sign(address_of(gateway1), days=80)
+    texts = {name: (authority.folder / name).read_text() for name in ("gateway.crt", "gateway.key")}
+    for name, text in texts.items():
+        put_secret(state_directory(pytestconfig), gateway1, f"/srv/{name}", text)
+    there = {"openclaw_gateway_tls_certificate": "/srv/gateway.crt", "openclaw_gateway_tls_key": "/srv/gateway.key"}
+    wishes = {**authority.variables(), **there, "openclaw_gateway_tls": "host"}
+    run = playbooks.run("playbooks/gateway.yml", "-vvv", "--diff", variables=wishes)
+    assert (run.rc, run.changed) == (0, 1), run.output
+    assert ask(proxy1, authority.pem, address_of(gateway1)) == (other, 200)
+    key = texts["gateway.key"].splitlines()[1]
+    encoded = base64.b64encode(texts["gateway.key"].encode()).decode()
+    assert [text for text in (key, encoded) if text in run.output] == []
+    gateway1.run_expect([0], "rm /srv/gateway.crt /srv/gateway.key")
