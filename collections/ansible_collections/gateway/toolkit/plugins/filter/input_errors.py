@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from importlib import import_module
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.gateway.toolkit.plugins.module_utils.input_firewall import firewall_input_errors
-from ansible_collections.gateway.toolkit.plugins.module_utils.input_litellm import litellm_input_errors
-from ansible_collections.gateway.toolkit.plugins.module_utils.input_openclaw import openclaw_gateway_input_errors
-from ansible_collections.gateway.toolkit.plugins.module_utils.input_postgresql import postgresql_input_errors
-from ansible_collections.gateway.toolkit.plugins.module_utils.input_tailscale import tailscale_input_errors
+
+RULES = "ansible_collections.gateway.toolkit.plugins.module_utils.input_"
 
 
 def port_clash_errors(ports: Mapping[str, Any]) -> list[str]:
@@ -18,6 +17,7 @@ def port_clash_errors(ports: Mapping[str, Any]) -> list[str]:
 
     ports: variable -> port. Values that are no integers are left to the rules of their roles.
     """
+    _refuse_all_but_mappings(ports)
     errors = []
     known = [(name, port) for name, port in ports.items() if isinstance(port, int) and not isinstance(port, bool)]
     for position, (name, port) in enumerate(known):
@@ -29,13 +29,19 @@ def port_clash_errors(ports: Mapping[str, Any]) -> list[str]:
     return errors
 
 
-def _judged(rules: Callable[[Mapping[str, Any]], list[str]]) -> Callable[[Any], list[str]]:
-    def judge(variables: Any) -> list[str]:
-        if not isinstance(variables, Mapping):
-            raise AnsibleFilterError(f"expected a dictionary of variables, got {type(variables).__name__}")
-        return rules(variables)
+def _refuse_all_but_mappings(variables: Any) -> None:
+    if not isinstance(variables, Mapping):
+        raise AnsibleFilterError(f"expected a dictionary of variables, got {type(variables).__name__}")
 
-    return judge
+
+def _judge(variables: Any, module: str, rules: str) -> list[str]:
+    """Return what the rules say. They are loaded only here.
+
+    Ansible loads this file for any filter of the collection, in the process of every task that uses one.
+    """
+    _refuse_all_but_mappings(variables)
+    errors: list[str] = getattr(import_module(RULES + module), rules)(variables)
+    return errors
 
 
 class FilterModule:
@@ -43,11 +49,12 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return name -> filter."""
-        return {
-            "firewall_input_errors": _judged(firewall_input_errors),
-            "litellm_input_errors": _judged(litellm_input_errors),
-            "openclaw_gateway_input_errors": _judged(openclaw_gateway_input_errors),
-            "port_clash_errors": _judged(port_clash_errors),
-            "postgresql_input_errors": _judged(postgresql_input_errors),
-            "tailscale_input_errors": _judged(tailscale_input_errors),
+        modules = {
+            "firewall_input_errors": "firewall",
+            "litellm_input_errors": "litellm",
+            "openclaw_gateway_input_errors": "openclaw",
+            "postgresql_input_errors": "postgresql",
+            "tailscale_input_errors": "tailscale",
         }
+        judges = {rules: partial(_judge, module=module, rules=rules) for rules, module in modules.items()}
+        return {"port_clash_errors": port_clash_errors, **judges}

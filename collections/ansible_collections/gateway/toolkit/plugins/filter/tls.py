@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.gateway.toolkit.plugins.module_utils.input_tls import tls_errors
-
 
 def judge(certificate: Any, key: Any, name: str) -> list[str]:
     """Return the sentences of tls_errors."""
+    # Ansible loads this file whenever it looks for any filter of the collection, and cryptography takes a while.
+    from ansible_collections.gateway.toolkit.plugins.module_utils.input_tls import tls_errors
+
     return tls_errors(certificate, key, name)
 
 
