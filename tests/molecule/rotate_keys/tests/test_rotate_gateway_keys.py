@@ -1,4 +1,7 @@
-"""A rotated key works, the old one is dead, nobody noticed, and nothing is left behind."""
+"""A rotated key works, the old one is dead, nobody noticed, and nothing is left behind.
+
+Some runs are as loud as can be: test_secrets.py searches everything that playbooks printed.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,8 @@ def test_a_virtual_key_of_one_gateway(
     question = f"select spend from \"LiteLLM_VerificationToken\" where key_alias = '{gateway.alias}'"
     spent = float(psql(gateway.proxy, question))
     report = tmp_path / "rotation.jsonl"
-    run = playbooks.run(ROTATE, ONE, variables={"rotate": "virtual_keys", "rotation_report": str(report)})
+    wishes = {"rotate": "virtual_keys", "rotation_report": str(report)}
+    run = playbooks.run(ROTATE, ONE, "-vvv", "--diff", variables=wishes)
     assert run.rc == 0, run.output
     assert (gateway.models(VIRTUAL_KEY), gateway.models(old)) == (200, 401)
     assert gateway.pid == pid
@@ -45,7 +49,7 @@ def test_a_virtual_key_of_one_gateway(
 
 def test_the_gateway_token(playbooks: Playbooks, gateway: Gateway) -> None:
     old, pid = gateway.copy(TOKEN), gateway.pid
-    run = playbooks.run(ROTATE, ONE, variables={"rotate": "gateway_token"})
+    run = playbooks.run(ROTATE, ONE, "-vvv", "--diff", variables={"rotate": "gateway_token"})
     assert run.rc == 0, run.output
     assert (gateway.door(TOKEN), gateway.door(old)) == (404, 401)
     assert (gateway.websocket(TOKEN), gateway.websocket(old)) == ("connected", "refused")

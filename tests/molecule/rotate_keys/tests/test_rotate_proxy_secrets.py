@@ -1,23 +1,46 @@
-"""LiteLLM's master key and the database password: the new one works, the old one is dead."""
+"""LiteLLM's master key, the database password and provider keys: the new one works, the old one is dead, also after a
+kill or a fault on the way."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import MASTER_KEY_FILE, Playbooks, address_of, http, psql, secret
+from conftest import MASTER_KEY_FILE, ROOT, Playbooks, address_of, environment, http, psql, secret, show
+from gateway_keys import all_run, copies
 from testinfra.host import Host
 
 ROTATE = "playbooks/rotate_proxy_secrets.yml"
 UNIT = "litellm.service"
 PASSWORD_FILE = "/etc/litellm-database/secrets/password"
 LOG = "/var/log/gateway-toolkit/rotation.log"
+PROVIDER_KEY = "sk-key-of-the-model-server"
+OTHER_PROVIDER_KEY = "sk-other-key-of-the-model-server"
+MODEL = "claude-sonnet-4-5-20250929"
 BOTH = {"rotate": "master_key,database_password"}
 # Copies, since a value in a command would be in sudo's log.
 OLD_MASTER_KEY, OLD_PASSWORD = "/root/old_master_key", "/root/old_password"
+STATES = {
+    "master_key": "/etc/litellm/rotation/master_key.json",
+    "password": "/etc/litellm-database/rotation/password.json",
+}
+# Whose state, what was noted there last, and the task that begins then, in the order of a run that rotates both.
+STEPS = [
+    ("password", "prepared", "rotate_password | Say what"),
+    ("password", "registered", "register_password | Put the new"),
+    ("master_key", "prepared", "switch_secrets | See that"),
+    ("master_key", "switched", "prove_master_key | Prove"),
+    ("password", "switched", "prove_database_password | Log in"),
+    ("password", "proved", "finish_password | End the login"),
+    ("password", "retired", "finish_password | Forget"),
+    ("master_key", "proved", "finish_secret | Note that the old"),
+    ("master_key", "retired", "finish_secret | Forget"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +82,18 @@ def starts(proxy1: Host) -> int:
     return int(proxy1.run(f"journalctl --no-pager -q -o cat -u {UNIT} | grep -c '^Started'").stdout)
 
 
+def step_of(proxy1: Host, name: str) -> str:
+    """The last step of an unfinished rotation."""
+    return str(json.loads(proxy1.file(STATES[name]).content_string)["rotation"]["step"])
+
+
+def assert_the_proxy_is_well(proxy1: Host) -> None:
+    """It answers, and has one of the master keys that are kept; the password that is in use works."""
+    assert http(proxy1, f"http://{address_of(proxy1)}:4000/health/readiness").json["db"] == "connected"
+    assert 200 in [master_key(proxy1, path) for path in copies(proxy1, MASTER_KEY_FILE)]
+    assert database(proxy1, PASSWORD_FILE) == "1"
+
+
 def assert_new_ones_work_and_old_ones_are_dead(proxy1: Host) -> None:
     assert secret(proxy1, MASTER_KEY_FILE) != secret(proxy1, OLD_MASTER_KEY)
     assert secret(proxy1, PASSWORD_FILE) != secret(proxy1, OLD_PASSWORD)
@@ -77,7 +112,7 @@ def assert_nothing_is_left(proxy1: Host) -> None:
 def test_both_are_rotated_with_one_restart(playbooks: Playbooks, proxy1: Host, tmp_path: Path) -> None:
     before = starts(proxy1)
     report = tmp_path / "rotation.jsonl"
-    run = playbooks.run(ROTATE, variables={**BOTH, "rotation_report": str(report)})
+    run = playbooks.run(ROTATE, "-vvv", "--diff", variables={**BOTH, "rotation_report": str(report)})
     assert run.rc == 0, run.output
     assert_new_ones_work_and_old_ones_are_dead(proxy1)
     assert starts(proxy1) == before + 1
@@ -110,6 +145,126 @@ def test_check_mode_says_what_and_why_and_changes_nothing(playbooks: Playbooks, 
     assert "because it was asked for" in dry.output
     assert secret(proxy1, MASTER_KEY_FILE) == secret(proxy1, OLD_MASTER_KEY)
     assert_nothing_is_left(proxy1)
+
+
+# Kills and deaths
+
+
+def test_each_run_goes_on_where_the_one_before_was_killed(playbooks: Playbooks, proxy1: Host) -> None:
+    wishes: dict[str, Any] = BOTH
+    for name, step, task in STEPS:
+        playbooks.run_killed(ROTATE, task, variables=wishes)
+        if name == "master_key":
+            wishes = {}
+        assert step_of(proxy1, name) == step
+        assert_the_proxy_is_well(proxy1)
+    finished = playbooks.run(ROTATE)
+    assert finished.rc == 0, finished.output
+    assert_new_ones_work_and_old_ones_are_dead(proxy1)
+
+
+def test_a_proxy_that_dies_after_each_step_ends_with_values_that_work(
+    playbooks: Playbooks, hosts: dict[str, Host]
+) -> None:
+    """The run waits for it, or undoes the rotation and fails; then the next plain run has nothing to do but that."""
+    proxy1 = hosts["proxy1"]
+
+    def die(_processes: list[int]) -> None:
+        proxy1.run_expect([0], f"systemctl kill --signal=SIGKILL {UNIT}")
+
+    for _name, _step, task in STEPS:
+        run = playbooks.run_until(ROTATE, task, die, variables=BOTH)
+        all_run(hosts)
+        finished = run if run.rc == 0 else playbooks.run(ROTATE)
+        assert finished.rc == 0, finished.output
+        assert_the_proxy_is_well(proxy1)
+        assert_nothing_is_left(proxy1)
+    # The last one was finished: it had only files to write.
+    assert_new_ones_work_and_old_ones_are_dead(proxy1)
+
+
+def test_a_database_that_stops_on_the_way_loses_nothing(playbooks: Playbooks, hosts: dict[str, Host]) -> None:
+    """Where it was to end the old login: that is done by the next run."""
+    proxy1 = hosts["proxy1"]
+
+    def stop(_processes: list[int]) -> None:
+        proxy1.run_expect([0], "systemctl stop postgresql.service 'postgresql@*.service'")
+
+    try:
+        failed = playbooks.run_until(ROTATE, "finish_password | End the login", stop, variables=BOTH)
+        assert failed.rc != 0, failed.output
+        assert sorted(copies(proxy1, PASSWORD_FILE)) == [PASSWORD_FILE, f"{PASSWORD_FILE}.old"]
+    finally:
+        all_run(hosts)
+    again = playbooks.run(ROTATE)
+    assert again.rc == 0, again.output
+    assert_new_ones_work_and_old_ones_are_dead(proxy1)
+
+
+# Provider keys
+
+
+def set_provider(playbooks: Playbooks, key: str) -> None:
+    """The provider accepts this key from now on, and no other."""
+    command = ["ansible-playbook", "-i", playbooks.inventory, "-e", json.dumps({"model_server_api_key": key})]
+    subprocess.run([*command, "tests/support/model_server.yml"], check=True, capture_output=True, cwd=ROOT)
+
+
+def provider_key_in_use(proxy1: Host) -> str:
+    return environment(proxy1, UNIT)["MODEL_SERVER_API_KEY"]
+
+
+def answer(proxy1: Host) -> int:
+    """What LiteLLM answers to a prompt."""
+    body = {"model": MODEL, "max_tokens": 1, "messages": [{"role": "user", "content": "ping"}]}
+    return http(proxy1, f"http://{address_of(proxy1)}:4000/v1/messages", key_file=MASTER_KEY_FILE, body=body).status
+
+
+def with_key(key: str) -> dict[str, dict[str, str]]:
+    return {"litellm_provider_keys": {"MODEL_SERVER_API_KEY": key}}
+
+
+def test_a_provider_key_that_its_provider_refuses_is_taken_back(playbooks: Playbooks, proxy1: Host) -> None:
+    set_provider(playbooks, PROVIDER_KEY)
+    refused = playbooks.run("playbooks/proxy.yml", variables=with_key(OTHER_PROVIDER_KEY))
+    assert refused.rc != 0
+    assert f"{MODEL} does not answer with MODEL_SERVER_API_KEY" in refused.output.replace("\n", " ").replace("  ", "")
+    assert OTHER_PROVIDER_KEY not in refused.output
+    assert provider_key_in_use(proxy1) == PROVIDER_KEY
+    assert answer(proxy1) == 200
+    assert_nothing_is_left(proxy1)
+    (receipt,) = receipts(proxy1, 1)
+    assert (receipt["kind"], receipt["result"]) == ("provider_keys", "undone")
+
+
+def test_a_provider_key_that_works_is_proved_and_the_old_one_is_gone(playbooks: Playbooks, proxy1: Host) -> None:
+    set_provider(playbooks, OTHER_PROVIDER_KEY)
+    try:
+        changed = playbooks.run("playbooks/proxy.yml", variables=with_key(OTHER_PROVIDER_KEY))
+        assert changed.rc == 0, changed.output
+        assert (provider_key_in_use(proxy1), answer(proxy1)) == (OTHER_PROVIDER_KEY, 200)
+        (receipt,) = receipts(proxy1, 1)
+        names = {
+            "name": "MODEL_SERVER_API_KEY",
+            "old": fingerprint(PROVIDER_KEY),
+            "new": fingerprint(OTHER_PROVIDER_KEY),
+        }
+        assert (receipt["result"], receipt["keys"]) == ("rotated", [names])
+        assert receipt["interruption"] > 0 or "interruption" not in receipt
+        places = "/etc /run /var/lib /opt/litellm/current /root /var/log/gateway-toolkit"
+        proxy1.run_expect([0], f"umask 077; printf 's''k-key-of-the-''model-server' > {OLD_PASSWORD}.pattern")
+        found = proxy1.run(f"grep -rlF -f {OLD_PASSWORD}.pattern {places} 2>/dev/null").stdout.split()
+        assert [path for path in found if path != f"{OLD_PASSWORD}.pattern"] == []
+    finally:
+        proxy1.run(f"rm -f {OLD_PASSWORD}.pattern")
+        set_provider(playbooks, PROVIDER_KEY)
+    back = playbooks.run("playbooks/proxy.yml")
+    assert back.rc == 0, back.output
+    assert (provider_key_in_use(proxy1), answer(proxy1)) == (PROVIDER_KEY, 200)
+    assert show(proxy1, UNIT)["SubState"] == "running"
+
+
+# What cannot be
 
 
 def test_a_shared_secret_is_not_rotated_on_some_hosts_only(playbooks: Playbooks) -> None:
