@@ -24,7 +24,7 @@ import testinfra
 from testinfra.host import Host
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = ("postgresql@*", "litellm", "openclaw-gateway")
+SERVICES = ("postgresql@*", "litellm", "openclaw-gateway*", "tailscaled", "headscale")
 JOURNAL_LINES = 40
 
 
@@ -82,6 +82,18 @@ def db1(hosts: dict[str, Host]) -> Host:
 def gateway1(hosts: dict[str, Host]) -> Host:
     """Return the host of the OpenClaw gateway."""
     return hosts["gateway1"]
+
+
+@pytest.fixture(scope="session")
+def control(hosts: dict[str, Host]) -> Host:
+    """Return the host of the tailnet's control server."""
+    return hosts["control"]
+
+
+@pytest.fixture(scope="session")
+def peer(hosts: dict[str, Host]) -> Host:
+    """Return a host that is in the gateway's tailnet, and no more."""
+    return hosts["peer"]
 
 
 @pytest.hookimpl(wrapper=True)

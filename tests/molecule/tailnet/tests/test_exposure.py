@@ -1,0 +1,67 @@
+"""With bind tailnet the gateway is reached over the tailnet and by nobody else."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import Playbooks, address_of, http, listeners, state_directory
+from tailnet import on_interface
+from testinfra.host import Host
+
+
+def test_the_gateway_listens_on_its_tailnet_address_alone(gateway1: Host) -> None:
+    assert listeners(gateway1, 4321) == {on_interface(gateway1), "127.0.0.1"}
+
+
+def test_a_peer_reaches_it_over_the_tailnet(gateway1: Host, peer: Host) -> None:
+    answer = http(peer, f"http://{on_interface(gateway1)}:4321/healthz")
+    assert answer.json == {"ok": True, "status": "live"}
+
+
+@pytest.mark.parametrize("who", ["peer", "control"])
+def test_nobody_reaches_it_over_the_lan(hosts: dict[str, Host], gateway1: Host, who: str) -> None:
+    answer = http(hosts[who], f"http://{address_of(gateway1)}:4321/healthz")
+    assert (answer.status, "refused" in answer.text) == (0, True), answer
+
+
+@pytest.mark.parametrize("port", [4000, 5432])
+def test_the_proxy_and_the_database_are_on_loopback(gateway1: Host, port: int) -> None:
+    assert listeners(gateway1, port) <= {"127.0.0.1", "::1"}
+    assert "127.0.0.1" in listeners(gateway1, port)
+
+
+def test_the_health_check_asks_a_peer_and_a_stranger(playbooks: Playbooks) -> None:
+    brief = {"openclaw_gateway_health_thorough": False}
+    well = playbooks.run("playbooks/health.yml", "--limit", "gateway1", variables=brief)
+    assert well.rc == 0, well.output
+    assert "reached from peer" in well.output
+    assert "out of reach from control" in well.output
+    swapped = {
+        **brief,
+        "openclaw_gateway_health_reachable_from": ["control"],
+        "openclaw_gateway_health_unreachable_from": ["peer"],
+    }
+    ill = playbooks.run("playbooks/health.yml", "--limit", "gateway1", variables=swapped)
+    assert ill.rc == 2, ill.output
+    assert "openclaw_gateway_health_reachable_from" in ill.output
+    assert "openclaw_gateway_health_unreachable_from" in ill.output
+
+
+def test_only_a_firewall_closes_the_tailnet_address_to_the_wire(
+    playbooks: Playbooks, gateway1: Host, peer: Host, control: Host, pytestconfig: pytest.Config
+) -> None:
+    """A neighbour sends the packets for that address to the host; Linux takes them on any interface."""
+    address = on_interface(gateway1)
+    knock = f"python3 -c 'import socket; socket.create_connection((\"{address}\", 4321), 5)'"
+    group = state_directory(pytestconfig) / "firewall.yml"
+    group.write_text("firewall: {hosts: {gateway1: {firewall_close_others: true}}}\n", encoding="utf-8")
+    control.run_expect([0], f"ip route add {address}/32 via {address_of(gateway1)}")
+    try:
+        control.run_expect([0], knock)
+        closed = playbooks.run("playbooks/firewall.yml", "-i", str(group))
+        assert closed.rc == 0, closed.output
+        assert "timed out" in control.run(knock).stderr
+        assert http(peer, f"http://{address}:4321/healthz").status == 200
+    finally:
+        control.run(f"ip route del {address}/32")
+        opened = playbooks.run("playbooks/firewall.yml", "-i", str(group), variables={"firewall_state": "absent"})
+    assert opened.rc == 0, opened.output
