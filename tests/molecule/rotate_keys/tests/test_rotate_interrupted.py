@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 from conftest import Playbooks
@@ -30,35 +30,39 @@ def gateway(hosts: dict[str, Host]) -> Gateway:
     return Gateway.of(hosts, "gateway1")
 
 
-def test_a_virtual_key_that_is_killed_after_each_step(playbooks: Playbooks, gateway: Gateway) -> None:
+def kill_after_each_step(
+    playbooks: Playbooks, gateway: Gateway, kind: str, ledger: str, steps: dict[str, str], works: Callable[[], bool]
+) -> None:
     """Each run goes on from where the one before was killed, without being asked for it; the last one finishes."""
-    old, pid = gateway.copy(VIRTUAL_KEY), gateway.pid
-    wishes = {"rotate": "virtual_keys"}
-    for step, task in OF_A_VIRTUAL_KEY.items():
+    pid, wishes = gateway.pid, {"rotate": kind}
+    for step, task in steps.items():
         playbooks.run_killed(ROTATE, task, ONE, variables=wishes)
         wishes = {}
-        assert gateway.step("virtual_key") == step
-        assert gateway.key_in_use() == 200, f"a working key exists after {step}"
+        assert gateway.step(ledger) == step
+        assert works(), f"a working value exists after {step}"
     finished = playbooks.run(ROTATE, ONE)
     assert finished.rc == 0, finished.output
+    assert gateway.pid == pid
+
+
+def test_a_virtual_key_that_is_killed_after_each_step(playbooks: Playbooks, gateway: Gateway) -> None:
+    def works() -> bool:
+        return gateway.key_in_use() == 200
+
+    old = gateway.copy(VIRTUAL_KEY)
+    kill_after_each_step(playbooks, gateway, "virtual_keys", "virtual_key", OF_A_VIRTUAL_KEY, works)
     assert gateway.value(VIRTUAL_KEY) != gateway.value(old)
     assert_one_virtual_key(gateway, old)
-    assert gateway.pid == pid
 
 
 def test_a_gateway_token_that_is_killed_after_each_step(playbooks: Playbooks, gateway: Gateway) -> None:
-    old, pid = gateway.copy(TOKEN), gateway.pid
-    wishes = {"rotate": "gateway_token"}
-    for step, task in OF_A_TOKEN.items():
-        playbooks.run_killed(ROTATE, task, ONE, variables=wishes)
-        wishes = {}
-        assert gateway.step("gateway_token") == step
-        assert 404 in [gateway.door(path) for path in copies(gateway.host, TOKEN)], f"a token works after {step}"
-    finished = playbooks.run(ROTATE, ONE)
-    assert finished.rc == 0, finished.output
+    def works() -> bool:
+        return 404 in [gateway.door(path) for path in copies(gateway.host, TOKEN)]
+
+    old = gateway.copy(TOKEN)
+    kill_after_each_step(playbooks, gateway, "gateway_token", "gateway_token", OF_A_TOKEN, works)
     assert gateway.value(TOKEN) != gateway.value(old)
     assert_one_token(gateway, old)
-    assert gateway.pid == pid
 
 
 def assert_one_virtual_key(gateway: Gateway, dead: str) -> None:
