@@ -14,7 +14,7 @@ NAMES = sorted(path.parent.parent.name for path in ROLES.glob("*/defaults/main.y
 ENTRY_POINTS = {
     *("main", "validate", "virtual_key", "health", "spend", "inventory", "rotation", "apply_secrets", "prove_turn"),
     *("rotate_virtual_key", "prove_virtual_key", "retire_virtual_key", "undo_virtual_key", "revoke_virtual_key"),
-    *("rotate_gateway_token", "begin_install", "preflight", "reach"),
+    *("rotate_gateway_token", "begin_install", "release", "preflight", "reach"),
     *("rotate_password", "finish_password"),
     *("rotate_secrets", "deploy_secrets", "return_secrets", "finish_secrets"),
     *("register_virtual_key", "stop", "run_unit"),

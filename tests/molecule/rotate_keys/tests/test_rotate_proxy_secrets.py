@@ -163,6 +163,26 @@ def test_each_run_goes_on_where_the_one_before_was_killed(playbooks: Playbooks, 
     assert_new_ones_work_and_old_ones_are_dead(proxy1)
 
 
+def test_a_proxy_that_dies_after_each_step_ends_with_values_that_work(
+    playbooks: Playbooks, hosts: dict[str, Host]
+) -> None:
+    """The run waits for it, or undoes the rotation and fails; then the next plain run has nothing to do but that."""
+    proxy1 = hosts["proxy1"]
+
+    def die(_processes: list[int]) -> None:
+        proxy1.run_expect([0], f"systemctl kill --signal=SIGKILL {UNIT}")
+
+    for _name, _step, task in STEPS:
+        run = playbooks.run_until(ROTATE, task, die, variables=BOTH)
+        all_run(hosts)
+        finished = run if run.rc == 0 else playbooks.run(ROTATE)
+        assert finished.rc == 0, finished.output
+        assert_the_proxy_is_well(proxy1)
+        assert_nothing_is_left(proxy1)
+    # The last one was finished: it had only files to write.
+    assert_new_ones_work_and_old_ones_are_dead(proxy1)
+
+
 def test_a_database_that_stops_on_the_way_loses_nothing(playbooks: Playbooks, hosts: dict[str, Host]) -> None:
     """Where it was to end the old login: that is done by the next run."""
     proxy1 = hosts["proxy1"]

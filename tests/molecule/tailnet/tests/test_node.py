@@ -220,7 +220,7 @@ def test_absent_logs_out_and_removes_everything_and_present_brings_it_back(
     assert peer.run("systemctl show --value -p LoadState tailscaled.service").stdout.strip() == "not-found"
     assert not peer.file("/var/lib/tailscale").exists
     assert ":8000" not in peer.run("apt-cache policy tailscale").stdout
-    assert registered(control, "peer").get("online", False) is False
+    wait_for(lambda: not registered(control, "peer").get("online", False), "the control server sees that it left")
     assert network(tailscale_state="absent").changed == 0
 
     would = network("--check")
