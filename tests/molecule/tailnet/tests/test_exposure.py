@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Playbooks, address_of, http, listeners, state_directory
+from conftest import Playbooks, address_of, http, listeners
 from tailnet import on_interface
 from testinfra.host import Host
 
@@ -46,22 +46,24 @@ def test_the_health_check_asks_a_peer_and_a_stranger(playbooks: Playbooks) -> No
     assert "openclaw_gateway_health_unreachable_from" in ill.output
 
 
-def test_only_a_firewall_closes_the_tailnet_address_to_the_wire(
-    playbooks: Playbooks, gateway1: Host, peer: Host, control: Host, pytestconfig: pytest.Config
+def test_a_neighbour_does_not_reach_the_tailnet_address_over_the_wire(
+    playbooks: Playbooks, gateway1: Host, peer: Host, control: Host
 ) -> None:
     """A neighbour sends the packets for that address to the host; Linux takes them on any interface."""
     address = on_interface(gateway1)
     knock = f"python3 -c 'import socket; socket.create_connection((\"{address}\", 4321), 5)'"
-    group = state_directory(pytestconfig) / "firewall.yml"
-    group.write_text("firewall: {hosts: {gateway1: {firewall_close_others: true}}}\n", encoding="utf-8")
+    brief = {"openclaw_gateway_health_thorough": False}
     control.run_expect([0], f"ip route add {address}/32 via {address_of(gateway1)}")
     try:
-        control.run_expect([0], knock)
-        closed = playbooks.run("playbooks/firewall.yml", "-i", str(group))
-        assert closed.rc == 0, closed.output
         assert "timed out" in control.run(knock).stderr
-        assert http(peer, f"http://{address}:4321/healthz").status == 200
+        gateway1.run_expect([0], "nft delete table inet openclaw_gateway")
+        control.run_expect([0], knock)
+        ill = playbooks.run("playbooks/health.yml", "--limit", "gateway1", variables=brief)
+        assert ill.rc == 2, ill.output
+        assert "systemctl reload openclaw-gateway-guard" in " ".join(ill.output.split())
+        mended = playbooks.run("playbooks/gateway.yml", "--limit", "gateway1")
+        assert (mended.rc, mended.changed) == (0, 1), mended.output
+        assert "timed out" in control.run(knock).stderr
     finally:
         control.run(f"ip route del {address}/32")
-        opened = playbooks.run("playbooks/firewall.yml", "-i", str(group), variables={"firewall_state": "absent"})
-    assert opened.rc == 0, opened.output
+    assert http(peer, f"http://{address}:4321/healthz").status == 200
