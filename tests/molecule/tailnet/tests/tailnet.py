@@ -67,3 +67,19 @@ def reboot(host: Host, name: str, state: Path) -> Iterator[None]:
         restart.wait()
     up = "systemctl is-system-running"
     wait_for(lambda: host.run(up).stdout.strip() == "running", f"{name} has started all its units", 240)
+
+
+@contextlib.contextmanager
+def without_cached_map(host: Host) -> Iterator[None]:
+    """From its next start on, tailscaled knows nothing until it has asked the control server.
+
+    By itself it sometimes has its address at once: 1.102.3 writes a map to the disk when it chooses another relay, which
+    the next map from the server removes (onHomeDERPUpdateLocked in ipn/ipnlocal/local.go of tailscale.com).
+    """
+    folder = "/etc/systemd/system/tailscaled.service.d"
+    setting = r"[Service]\nEnvironment=TS_USE_CACHED_NETMAP=false\n"
+    host.run_expect([0], f"mkdir {folder} && printf '{setting}' > {folder}/no_map.conf")
+    try:
+        yield
+    finally:
+        host.run_expect([0], f"rm -r {folder} && systemctl daemon-reload")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conftest import Playbooks, http, listeners, main_pid, show, state_directory
-from tailnet import on_interface, reboot, registered, wait_for
+from tailnet import on_interface, reboot, registered, wait_for, without_cached_map
 from testinfra.host import Host
 
 UNIT = "openclaw-gateway.service"
@@ -32,7 +32,7 @@ def test_a_boot_without_the_control_server_fails_closed_and_heals_by_itself(
 ) -> None:
     control.run_expect([0], "systemctl stop headscale.service")
     try:
-        with reboot(gateway1, "gateway1", state_directory(pytestconfig)):
+        with without_cached_map(gateway1), reboot(gateway1, "gateway1", state_directory(pytestconfig)):
             wait_for(lambda: int(show(gateway1, UNIT)["NRestarts"]) > 0, "the start is tried again", 240)
             assert show(gateway1, UNIT)["ActiveState"] == "activating"
             assert on_interface(gateway1) == ""

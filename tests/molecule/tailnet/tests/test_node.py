@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from conftest import ROOT, Playbooks, Run, put_secret, state_directory
-from tailnet import node, on_interface, reboot, registered, wait_for
+from tailnet import node, on_interface, reboot, registered, wait_for, without_cached_map
 from testinfra.host import Host
 
 WATCH = "while :; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '; sleep 0.02; done"
@@ -196,7 +196,7 @@ def test_a_boot_before_the_control_server_is_a_clear_failure_and_heals_by_itself
     address = on_interface(peer)
     control.run_expect([0], "systemctl stop headscale.service")
     try:
-        with reboot(peer, "peer", state_directory(pytestconfig)):
+        with without_cached_map(peer), reboot(peer, "peer", state_directory(pytestconfig)):
             wait_for(lambda: peer.service("tailscaled").is_running, "the daemon runs")
             assert on_interface(peer) == ""
             run = network(tailscale_up_timeout=5)
