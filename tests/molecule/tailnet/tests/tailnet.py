@@ -73,8 +73,8 @@ def reboot(host: Host, name: str, state: Path) -> Iterator[None]:
 def without_cached_map(host: Host) -> Iterator[None]:
     """From its next start on, tailscaled knows nothing until it has asked the control server.
 
-    By itself it sometimes has its address at once: 1.102.3 writes a map to the disk when it chooses another relay, which
-    the next map from the server removes (onHomeDERPUpdateLocked in ipn/ipnlocal/local.go of tailscale.com).
+    By itself it sometimes has its address at once: 1.102.3 writes a map to the disk when it chooses another relay, and
+    the next map from the server removes it (onHomeDERPUpdateLocked in ipn/ipnlocal/local.go of tailscale.com).
     """
     folder = "/etc/systemd/system/tailscaled.service.d"
     setting = r"[Service]\nEnvironment=TS_USE_CACHED_NETMAP=false\n"
