@@ -41,15 +41,6 @@ STEPS = [
     ("master_key", "proved", "finish_secret | Note that the old"),
     ("master_key", "retired", "finish_secret | Forget"),
 ]
-# Those with which every step of both is met: a run is at two at a time.
-DEATHS = [
-    "rotate_password | Say what",
-    "switch_secrets | See that",
-    "prove_database_password | Log in",
-    "finish_password | End the login",
-    "finish_password | Forget",
-    "finish_secret | Forget",
-]
 
 
 @pytest.fixture(autouse=True)
@@ -181,7 +172,7 @@ def test_a_proxy_that_dies_after_each_step_ends_with_values_that_work(
     def die(_processes: list[int]) -> None:
         proxy1.run_expect([0], f"systemctl kill --signal=SIGKILL {UNIT}")
 
-    for task in DEATHS:
+    for _name, _step, task in STEPS:
         run = playbooks.run_until(ROTATE, task, die, variables=BOTH)
         all_run(hosts)
         finished = run if run.rc == 0 else playbooks.run(ROTATE)
