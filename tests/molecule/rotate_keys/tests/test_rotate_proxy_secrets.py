@@ -4,6 +4,7 @@ kill or a fault on the way."""
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import subprocess
 from collections.abc import Generator
@@ -28,6 +29,7 @@ OLD_MASTER_KEY, OLD_PASSWORD = "/root/old_master_key", "/root/old_password"
 STATES = {
     "master_key": "/etc/litellm/rotation/master_key.json",
     "password": "/etc/litellm-database/rotation/password.json",
+    "provider_keys": "/etc/litellm/rotation/provider_keys.json",
 }
 # Whose state, what was noted there last, and the task that begins then, in the order of a run that rotates both.
 STEPS = [
@@ -41,6 +43,13 @@ STEPS = [
     ("master_key", "proved", "finish_secret | Note that the old"),
     ("master_key", "retired", "finish_secret | Forget"),
 ]
+# The same of a provider key alone.
+OF_A_PROVIDER_KEY = {
+    "prepared": "switch_secrets | See that",
+    "switched": "prove_provider_keys | Prove",
+    "proved": "finish_secret | Note that the old",
+    "retired": "finish_secret | Forget",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -163,20 +172,27 @@ def test_each_run_goes_on_where_the_one_before_was_killed(playbooks: Playbooks, 
     assert_new_ones_work_and_old_ones_are_dead(proxy1)
 
 
+def rotate_with_a_death(
+    playbooks: Playbooks, hosts: dict[str, Host], task: str, first: dict[str, Any], then: dict[str, Any]
+) -> None:
+    """Run a rotation, with LiteLLM killed at a task; where it failed, the next run, with other variables, ends it."""
+
+    def die(_processes: list[int]) -> None:
+        hosts["proxy1"].run_expect([0], f"systemctl kill --signal=SIGKILL {UNIT}")
+
+    run = playbooks.run_until(ROTATE, task, die, variables=first)
+    all_run(hosts)
+    finished = run if run.rc == 0 else playbooks.run(ROTATE, variables=then)
+    assert finished.rc == 0, finished.output
+
+
 def test_a_proxy_that_dies_after_each_step_ends_with_values_that_work(
     playbooks: Playbooks, hosts: dict[str, Host]
 ) -> None:
     """The run waits for it, or undoes the rotation and fails; then the next plain run has nothing to do but that."""
     proxy1 = hosts["proxy1"]
-
-    def die(_processes: list[int]) -> None:
-        proxy1.run_expect([0], f"systemctl kill --signal=SIGKILL {UNIT}")
-
     for _name, _step, task in STEPS:
-        run = playbooks.run_until(ROTATE, task, die, variables=BOTH)
-        all_run(hosts)
-        finished = run if run.rc == 0 else playbooks.run(ROTATE)
-        assert finished.rc == 0, finished.output
+        rotate_with_a_death(playbooks, hosts, task, BOTH, {})
         assert_the_proxy_is_well(proxy1)
         assert_nothing_is_left(proxy1)
     # The last one was finished: it had only files to write.
@@ -262,6 +278,33 @@ def test_a_provider_key_that_works_is_proved_and_the_old_one_is_gone(playbooks: 
     assert back.rc == 0, back.output
     assert (provider_key_in_use(proxy1), answer(proxy1)) == (PROVIDER_KEY, 200)
     assert show(proxy1, UNIT)["SubState"] == "running"
+
+
+def test_a_provider_key_that_is_killed_after_each_step(playbooks: Playbooks, proxy1: Host) -> None:
+    set_provider(playbooks, OTHER_PROVIDER_KEY)
+    for step, task in OF_A_PROVIDER_KEY.items():
+        playbooks.run_killed(ROTATE, task, variables=with_key(OTHER_PROVIDER_KEY))
+        assert step_of(proxy1, "provider_keys") == step
+        assert provider_key_in_use(proxy1) == (PROVIDER_KEY if step == "prepared" else OTHER_PROVIDER_KEY)
+    finished = playbooks.run(ROTATE, variables=with_key(OTHER_PROVIDER_KEY))
+    assert finished.rc == 0, finished.output
+    assert (provider_key_in_use(proxy1), answer(proxy1)) == (OTHER_PROVIDER_KEY, 200)
+    assert_nothing_is_left(proxy1)
+
+
+def test_a_provider_key_whose_proxy_dies_after_each_step(playbooks: Playbooks, hosts: dict[str, Host]) -> None:
+    """From the key that the test before has left, and at last back to the one of the inventory."""
+    proxy1, keys = hosts["proxy1"], itertools.cycle((PROVIDER_KEY, OTHER_PROVIDER_KEY))
+    for task, key in zip([*OF_A_PROVIDER_KEY.values(), "rotate_secrets | Say what"], keys, strict=False):
+        set_provider(playbooks, key)
+        rotate_with_a_death(playbooks, hosts, task, with_key(key), with_key(key))
+        if provider_key_in_use(proxy1) != key:
+            # That run undid it; this one begins anew.
+            again = playbooks.run(ROTATE, variables=with_key(key))
+            assert again.rc == 0, again.output
+        assert (provider_key_in_use(proxy1), answer(proxy1)) == (key, 200), f"after {task}"
+        assert_nothing_is_left(proxy1)
+    assert key == PROVIDER_KEY
 
 
 # What cannot be
